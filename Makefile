@@ -1,0 +1,31 @@
+# Two commands do everything on a fresh machine: `make quickstart` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3
+SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
+
+.PHONY: install quickstart test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: $(SPECS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77,<81" wheel
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]" $(PLUGINS:%=-e %)
+	touch $@
+
+quickstart: install
+	$(BIN)/harness run benchmarks/quickstart/suite.yaml
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info plugins/*/*.egg-info plugins/*/src/*.egg-info

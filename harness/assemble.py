@@ -1,0 +1,188 @@
+"""From a row's artifacts to its result file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness import __version__
+from harness.components.base import CommercialUse
+from harness.plan import RowPlan, SuitePlan
+from harness.plugins import registry
+from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord
+from harness.store.artifacts import Artifact, now
+
+_SECONDS_PER_HOUR = 3600.0
+# From the loosest to the strictest; a row is as strict as the strictest thing it uses.
+_STRICTNESS: tuple[CommercialUse, ...] = ("yes", "unknown", "no")
+
+Finished = Mapping[tuple[str, str], tuple[Artifact, bool]]
+
+
+def stage_record(artifact: Artifact, cached: bool) -> StageRecord:
+    """What a result says of one stage."""
+    made = artifact.manifest
+    return StageRecord(
+        kind=made.kind,
+        key=made.key,
+        content=made.content,
+        component=made.component,
+        cached=cached,
+        seconds=made.seconds,
+        gpu_hours=made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,
+        images=made.counts.get("images", 0),
+        rejected=made.counts.get("rejected", 0),
+    )
+
+
+def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, device: str, folder: Path) -> Result:
+    """Put a row's result together, and its figures and tables beside it.
+
+    Args:
+        finished: the artifacts there are, and whether each was found instead of built.
+        error: why the row failed; empty when it did not.
+        device: where it ran.
+        folder: the result's folder.
+    """
+    stages = {role: finished[spec.id] for role, spec in row.stages.items() if spec.id in finished}
+    artifacts = [artifact for artifact, _ in stages.values()]
+    evaluations = [artifact for role, (artifact, _) in stages.items() if role.startswith("evaluate:")]
+    metrics = [record for artifact in evaluations for record in _metrics(artifact)]
+    aligned = stages.get("align")
+    if aligned is not None:
+        metrics += _alignment(aligned[0], plan.suite.crop_px)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures, tables = _copy_files(artifacts, folder)
+    return Result(
+        suite=plan.suite.name,
+        row=row.row,
+        generator=row.generator,
+        seed=row.seed,
+        status="failed" if error else "done",
+        error=error,
+        shipped=row.shipped,
+        commercial_use=_strictest(plan, row, finished),
+        recipe="" if row.generator == "recognizer" else plan.recipe,
+        dataset=_dataset(plan, row),
+        parameters=row.parameters,
+        metrics=metrics,
+        stages=[stage_record(artifact, cached) for artifact, cached in _own(plan, row, finished)],
+        curves=_curves(artifacts),
+        figures=figures,
+        tables=tables,
+        started=min((a.manifest.created for a in artifacts), default=now()),
+        finished=max((a.manifest.finished for a in artifacts), default=now()),
+        environment=environment(device),
+    )
+
+
+def same_outcome(old: Result, new: Result) -> bool:
+    """Whether two results say the same, whatever was cached and wherever they ran."""
+
+    def essence(result: Result) -> object:
+        plain = result.model_dump(mode="json", exclude={"environment"})
+        for stage in plain["stages"]:
+            del stage["cached"]
+        return plain
+
+    return essence(old) == essence(new)
+
+
+def environment(device: str) -> Environment:
+    """What this process runs on."""
+    plugins = {p.distribution: p.version for p in registry().plugins if not p.module.startswith("harness.")}
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = ""
+    return Environment(
+        harness=__version__,
+        plugins=plugins,
+        torch=torch,
+        python=platform.python_version(),
+        device=device,
+        commit=_commit(),
+    )
+
+
+def _commit() -> str:
+    """The commit of an editable installation; empty elsewhere."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _metrics(artifact: Artifact) -> Iterable[MetricRecord]:
+    for record in json.loads((artifact.folder / "report.json").read_text(encoding="utf-8")):
+        yield MetricRecord.model_validate(record)
+
+
+def _alignment(artifact: Artifact, crop_px: int) -> list[MetricRecord]:
+    """Detection rate, and the pose of what was found and what was not."""
+    counts, made = artifact.manifest.counts, artifact.manifest
+    protocol = f"{made.component}-{crop_px}px"
+    values = {"detection_rate": counts["detected"] / counts["planned"], **made.details.get("pose", {})}
+    return [
+        MetricRecord(name=f"alignment/{name}", value=value, n=counts["planned"], protocol=protocol)
+        for name, value in values.items()
+    ]
+
+
+def _own(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterable[tuple[Artifact, bool]]:
+    """The row's stages and the fits under them; sources, protocols and other shared things cost it nothing."""
+    fits = {a.id: a for spec in row.stages.values() for a in plan.ancestors(spec) if a.kind == "fit"}
+    for spec in [*fits.values(), *row.stages.values()]:
+        if spec.id in finished:
+            yield finished[spec.id]
+
+
+def _curves(artifacts: list[Artifact]) -> dict[str, list[tuple[int, float]]]:
+    trained = [artifact.manifest for artifact in artifacts if artifact.manifest.kind == "train"]
+    return {f"train/{name}": points for made in trained for name, points in made.curves.items()}
+
+
+def _copy_files(artifacts: list[Artifact], folder: Path) -> tuple[list[str], list[str]]:
+    """Link the artifacts' figures and tables into the result's folder."""
+    names: dict[str, list[str]] = {"figures": [], "tables": []}
+    for artifact in artifacts:
+        for kind, listed in names.items():
+            for path in sorted((artifact.folder / kind).glob("*")):
+                prefix = "aligned-" if artifact.manifest.kind == "align" else ""
+                name = f"{kind}/{prefix}{path.name}"
+                _link(path, folder / name)
+                listed.append(name)
+    return names["figures"], names["tables"]
+
+
+def _link(origin: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(origin, target)
+    except OSError:
+        shutil.copyfile(origin, target)
+
+
+def _strictest(plan: SuitePlan, row: RowPlan, finished: Finished) -> CommercialUse:
+    used = {ancestor.id for spec in row.stages.values() for ancestor in plan.ancestors(spec)}
+    terms = {finished[id][0].manifest.license["commercial_use"] for id in used if id in finished}
+    return max((term for term in _STRICTNESS if term in terms), key=_STRICTNESS.index, default="unknown")
+
+
+def _dataset(plan: SuitePlan, row: RowPlan) -> Dataset | None:
+    size = plan.suite.dataset
+    if size is None or row.generator == "recognizer":
+        return None
+    images = size.identities * size.per_identity
+    return Dataset(identities=size.identities, per_identity=size.per_identity, images=images, contexts=row.contexts)

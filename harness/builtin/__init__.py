@@ -1,0 +1,53 @@
+"""The components that ship with the core, registered like any plugin's."""
+
+from harness.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_sources(register: Register) -> None:
+    register("faceworld", "harness.builtin.faceworld:FaceWorldSource")
+    register("images", "harness.builtin.images:ImagesSource")
+
+
+@hookimpl
+def register_recognizers(register: Register) -> None:
+    register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
+
+
+@hookimpl
+def register_contexts(register: Register) -> None:
+    register("uniform", "harness.builtin.contexts:Uniform")
+    register("class-gaussian", "harness.builtin.contexts:ClassGaussian")
+
+
+@hookimpl
+def register_generators(register: Register) -> None:
+    register("authentic", "harness.builtin.existing:Authentic")
+    register("images", "harness.builtin.existing:Images")
+    register("toy", "harness.testing.toy:Toy")
+
+
+@hookimpl
+def register_aligners(register: Register) -> None:
+    register("mtcnn", "harness.builtin.mtcnn:MTCNNAligner")
+    register("landmarks", "harness.builtin.landmarks:LandmarksAligner")
+    register("none", "harness.builtin.no_alignment:NoAlignment")
+
+
+@hookimpl
+def register_trainers(register: Register) -> None:
+    register("margin", "harness.builtin.margin:MarginTrainer")
+
+
+@hookimpl
+def register_protocols(register: Register) -> None:
+    register("fw-lfw", "harness.builtin.faceworld:FwLfw")
+    register("fw-cfp", "harness.builtin.faceworld:FwCfp")
+    register("fw-agedb", "harness.builtin.faceworld:FwAgedb")
+    register("pairs", "harness.builtin.pairs:SourcePairs")
+
+
+@hookimpl
+def register_evaluators(register: Register) -> None:
+    register("verification", "harness.builtin.verification:Verification")
+    register("separability", "harness.builtin.separability:Separability")

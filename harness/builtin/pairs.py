@@ -1,0 +1,71 @@
+"""A verification protocol over the faces of any source: all genuine pairs, as many impostor pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from harness.components import ImageBatch, PairSet, Protocol, Run, SamplePlan, Settings
+from harness.components.base import APACHE
+from harness.errors import StageError
+from harness.noise import generator
+
+if TYPE_CHECKING:
+    from harness.faces.faceset import FaceSet
+
+
+class SourcePairsSettings(Settings):
+    """How to pair a source's faces."""
+
+    folds: int = Field(10, ge=2, le=10, description="identity-disjoint folds")
+    seed: int = Field(0, ge=0, description="chooses folds and impostor pairs")
+
+
+class SourcePairs(Protocol):
+    """Identity-disjoint folds over a source; impostor pairs stay within a fold and match the genuine ones in number.
+
+    With few identities per fold the impostor pairs are few as well; then there are as many genuine pairs as those.
+    """
+
+    Settings = SourcePairsSettings
+    license = APACHE  # the faces bring their own terms
+    code = ("harness.builtin.pairs",)
+    uses_source = True
+
+    def plan(self, run: Run) -> SamplePlan:
+        """Not called: the faces are the source's."""
+        raise NotImplementedError
+
+    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
+        """Not called: the faces are the source's."""
+        raise NotImplementedError
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """Pair the faces.
+
+        Raises:
+            StageError: fewer than two identities for a fold, so it would have no impostor pair.
+        """
+        random = generator(self.settings.seed, "source-pairs")
+        names = random.permutation(np.unique(faces.identities))
+        if len(names) < 2 * self.settings.folds:
+            most = len(names) // 2
+            raise StageError(f"{len(names)} identities do not fill {self.settings.folds} folds of 2; at most {most} do")
+        parts: list[tuple[np.ndarray, np.ndarray, bool, int]] = []
+        for fold, people in enumerate(np.array_split(names, self.settings.folds)):
+            rows = np.flatnonzero(np.isin(faces.identities, people))
+            a, b = (rows[index] for index in np.triu_indices(len(rows), 1))
+            same = faces.identities[a] == faces.identities[b]
+            count = min(np.count_nonzero(same), np.count_nonzero(~same))
+            for kind in (True, False):
+                chosen = np.sort(random.choice(np.flatnonzero(same == kind), count, replace=False))
+                parts.append((a[chosen], b[chosen], kind, fold))
+        return PairSet(
+            np.concatenate([part[0] for part in parts]),
+            np.concatenate([part[1] for part in parts]),
+            np.repeat([part[2] for part in parts], [len(part[0]) for part in parts]),
+            np.repeat([part[3] for part in parts], [len(part[0]) for part in parts]),
+        )

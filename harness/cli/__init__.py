@@ -1,0 +1,52 @@
+"""The command line: nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError
+
+# Command -> module under harness.cli that defines it under the same name.
+_COMMANDS = {
+    "components": "plugins",
+    "init": "init",
+    "leaderboard": "leaderboard",
+    "plan": "run",
+    "plugins": "plugins",
+    "run": "run",
+    "sync": "ui",
+    "ui": "ui",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"harness.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            sys.exit(error.exit_status)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Find out whether a synthetic face generator is really better: one suite file in, a leaderboard out."""

@@ -1,0 +1,41 @@
+"""``harness leaderboard``: the rows of a suite with their intervals, ranked where they are comparable."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.options import workdir_option
+
+
+@click.command()
+@click.option("--suite", metavar="NAME", help="Only this suite; default all suites of the workdir.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv", "markdown"]),
+    default="table",
+    show_default=True,
+    help="json and csv hold every metric, as fractions.",
+)
+@click.option("--published", is_flag=True, help="Also show the rows that papers print; they are never ranked.")
+@workdir_option
+def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path) -> None:
+    """Show rows with their intervals, ranked only where they are comparable.
+
+    A rank needs three seeds and, per benchmark, the same protocol, recipe and dataset size.
+    """
+    from harness.leaderboard import load
+    from harness.tracking import formats, tables
+
+    board = load(workdir, suite, published=published)
+    if format_ == "table":
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() else tables.file_width()
+        tables.render(board, Console(highlight=False, width=width))
+        return
+    make = {"json": formats.to_json, "csv": formats.to_csv, "markdown": formats.to_markdown}[format_]
+    click.echo(make(board), nl=False)

@@ -1,0 +1,75 @@
+"""`harness plugins` and `harness components`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from harness.errors import InputError
+from harness.plugins import KINDS, registry
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(name: str | None, as_json: bool) -> None:
+    """List the plugins: what each registered, or why it failed to load."""
+    found = [p for p in registry().plugins if name in (None, p.name, p.distribution)]
+    if name and not found:
+        raise InputError(f"no plugin {name!r}; installed: {', '.join(p.name for p in registry().plugins)}")
+    if as_json:
+        listed = [
+            {
+                "name": p.name,
+                "module": p.module,
+                "distribution": p.distribution,
+                "version": p.version,
+                "error": p.error,
+                "registered": [{"kind": r.kind, "name": r.name, "target": r.target} for r in p.registered],
+            }
+            for p in found
+        ]
+        click.echo(json.dumps(listed, indent=1))
+        return
+    for p in found:
+        click.echo(f"{p.name}  ({p.distribution} {p.version})" + (f"  FAILED: {p.error}" if p.error else ""))
+        for kind in KINDS:
+            names = [r.name for r in p.registered if r.kind == kind]
+            if names and not p.error:
+                click.echo(f"  {kind}: {', '.join(names)}")
+
+
+@click.command()
+@click.argument("kind", required=False, type=click.Choice([kind for kind in KINDS if kind != "weights"]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON schemas.")
+def components(kind: str | None, as_json: bool) -> None:
+    """List the components with their settings."""
+    listed: dict[str, dict[str, Any]] = {}
+    for each in [kind] if kind else [k for k in KINDS if k != "weights"]:
+        listed[each] = {}
+        for name, registration in sorted(registry().names[each].items()):
+            try:
+                cls = registry().load(each, name)
+            except InputError as error:
+                listed[each][name] = {"error": str(error)}
+                continue
+            summary = (cls.__doc__ or "").strip().splitlines()
+            listed[each][name] = {
+                "distribution": registration.distribution,
+                "summary": summary[0] if summary else "",
+                "license": cls.license.name,
+                "commercial_use": cls.license.commercial_use,
+                "settings": cls.Settings.model_json_schema(),
+            }
+    if as_json:
+        click.echo(json.dumps(listed, indent=1))
+        return
+    for each, entries in listed.items():
+        click.echo(each)
+        for name, entry in entries.items():
+            click.echo(f"  {name}: {entry.get('error') or entry['summary']}")
+            for field, schema in entry.get("settings", {}).get("properties", {}).items():
+                default = f" [{json.dumps(schema['default'])}]" if "default" in schema else ""
+                click.echo(f"    {field}{default}  {schema.get('description', '')}")

@@ -1,0 +1,153 @@
+"""``harness ui`` shows MLflow's interface on the right store; ``harness sync`` fills the store from result files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from harness.cli.options import workdir_option
+from harness.errors import HarnessError, InputError
+
+HOST = "127.0.0.1"
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 10.0
+
+
+@click.command()
+@workdir_option
+def sync(workdir: Path) -> None:
+    """Fill MLflow from the result files. What is there and unchanged is left alone."""
+    from harness.tracking.mlflow import sync as fill
+
+    if not (workdir / "results").is_dir():
+        raise InputError(f"no results under {workdir / 'results'}; run a suite first or name its --workdir")
+    report = fill(workdir)
+    changes = f"{report.created} created, {report.updated} updated, {report.unchanged} unchanged"
+    click.echo(f"{report.store}: {changes}")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0 takes any free port.")
+@workdir_option
+def ui(port: int, workdir: Path) -> None:
+    """Show MLflow's interface on the store of the workdir, until Ctrl-C."""
+    from harness.tracking.mlflow import STORE_FILE, store_uri
+
+    uri = store_uri(workdir)
+    if uri.startswith(("http:", "https:")):
+        click.echo(f"MLFLOW_TRACKING_URI names a server that runs already: {uri}")
+        return
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (workdir / STORE_FILE).is_file():
+        filled = any((workdir / "results").glob("*/*/seed-*/results.json"))
+        todo = "fill it with `harness sync`" if filled else "run a suite first or name its --workdir"
+        raise InputError(f"no MLflow store at {workdir / STORE_FILE}; {todo}")
+    serve(uri, _free_port(port), workdir)
+
+
+def serve(uri: str, port: int, workdir: Path) -> None:
+    """Run MLflow's server as a child until it ends or this process is told to; the child ends with this process."""
+    from harness.tracking.mlflow import artifact_location
+
+    url = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
+    command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    if location := artifact_location(workdir):
+        command += ["--default-artifact-root", location]
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no second server for jobs that nobody starts here
+    }
+    folder = None if "MLFLOW_TRACKING_URI" in os.environ else workdir  # a relative URI is relative to this folder
+    click.echo(f"MLflow starts on {url}, store {uri}")
+    with _signals_raise(), _child(command, {**os.environ, **quiet}, folder) as child:
+        _wait_until_up(child, url)
+        click.echo(f"MLflow is on {url} (Ctrl-C ends it)")
+        if status := child.wait():
+            raise HarnessError(f"MLflow's server ended with status {status}; what it printed stands above")
+
+
+@contextmanager
+def _child(command: list[str], env: dict[str, str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A child in a process group of its own, which is gone when the context ends, however it ends."""
+    child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, preexec_fn=_end_with_parent)
+    try:
+        yield child
+    except KeyboardInterrupt:
+        click.echo("stopped")
+    finally:
+        _end_group(child)
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Ask the child's group to end, and make it end if it does not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            continue
+    child.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: ask Linux for SIGTERM when the parent is gone, even if it was killed. MLflow passes it on."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process in the same orderly way as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_until_up(child: subprocess.Popen[bytes], url: str) -> None:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    end = time.monotonic() + START_LIMIT_S
+    while child.poll() is None and time.monotonic() < end:
+        try:
+            with urlopen(f"{url}/health", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise HarnessError(f"MLflow's server did not answer on {url}; what it printed stands above")
+
+
+def _free_port(port: int) -> int:
+    """The port itself if it is free; 0 stands for any free one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"port {port} is in use ({error.strerror}); choose another with --port, or 0") from error
+        return int(probe.getsockname()[1])

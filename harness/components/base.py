@@ -1,0 +1,75 @@
+"""What every component has: settings with a schema, a license, and the code its results depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+CommercialUse = Literal["yes", "no", "unknown"]
+
+
+class Settings(BaseModel):
+    """Base of every settings schema: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoSettings(Settings):
+    """The schema of a component that has nothing to set."""
+
+
+@dataclass(frozen=True)
+class License:
+    """Under which terms a component, its data or its weights may be used."""
+
+    name: str
+    url: str = ""
+    commercial_use: CommercialUse = "unknown"
+
+
+APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "yes")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The image contract between components: which part of the picture, how large, in which color order.
+
+    ``raw`` is the whole picture, plainly resized; ``arcface`` is the five-point ArcFace template. Pixels are uint8,
+    height x width x color.
+    """
+
+    view: Literal["raw", "arcface"]
+    size_px: int
+    color: Literal["rgb"] = "rgb"
+
+
+class Component:
+    """Base of sources, recognizers, context laws, generators, aligners, trainers, protocols and evaluators.
+
+    Class attributes:
+        Settings: pydantic schema; every field says its unit, source and range.
+        license: the terms; a row shows the strictest of all it uses.
+        code: modules or packages whose source the result depends on, so that an edit never meets a stale result.
+            Default: the top-level package of the class.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = NoSettings
+    license: ClassVar[License] = License("unknown")
+    code: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
+
+    def identity(self) -> dict[str, Any]:
+        """What of the settings makes the result what it is, for the stage key.
+
+        Components that read files replace the path by a digest of what the files hold.
+        """
+        return self.settings.model_dump(mode="json")  # type: ignore[no-any-return]
+
+    @classmethod
+    def code_modules(cls) -> tuple[str, ...]:
+        """``code``, or its default."""
+        return cls.code or (cls.__module__.partition(".")[0],)

@@ -1,0 +1,34 @@
+"""Protocols: evaluation faces with their pairs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.components.data import PairSet
+from harness.components.source import Source
+
+if TYPE_CHECKING:
+    from harness.components.run import Run
+    from harness.faces.faceset import FaceSet
+
+
+class Protocol(Source):
+    """A verification protocol: faces with landmarks (a source of its own, or taken from one) and pairs.
+
+    The faces are warped to the suite's crop by their landmarks. Where they come from a source of the suite
+    (``uses_source``), that source's aligned faces are used and only ``pairs`` is called.
+    """
+
+    uses_source: ClassVar[bool] = False
+
+    @abstractmethod
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """The pairs over the rows of ``faces``."""
+
+    def definition(self) -> dict[str, Any] | None:
+        """What defines images that are drawn instead of read, such as renderer version, seed and size.
+
+        Rounding makes drawn pixels differ by machine, so their digest cannot name the protocol. None: the pixels do.
+        """
+        return None

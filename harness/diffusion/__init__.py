@@ -1,0 +1,1 @@
+"""Diffusion models for faces: schedule, U-Net, autoencoders, guidance, samplers, training."""

@@ -1,0 +1,276 @@
+"""Runs the graph of a suite: finds or builds each artifact, and writes a result for each row."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness import __version__
+from harness.assemble import assemble, same_outcome, stage_record
+from harness.components.base import Component
+from harness.errors import DataError, HarnessError
+from harness.plan import RowPlan, SuitePlan
+from harness.plugins import import_target, registry
+from harness.results import FILE_NAME, Result, read_result, result_folder, write_result
+from harness.store.artifacts import Artifact, Manifest, Store, now
+from harness.store.stage import STAGES, StageSpec
+from harness.store.workers import Outcome, Pool, Task
+
+_TICK = 0.2  # seconds between looks at locks that others hold
+_PATIENCE = 30.0  # seconds that running tasks get to save a checkpoint after Ctrl-C
+
+
+@dataclass
+class _Build:
+    """A stage that is being built."""
+
+    spec: StageSpec
+    lock: FileLock
+    created: float = field(default_factory=now)
+    seconds: float = 0.0
+    waiting_for: int = 0  # shards that are not whole yet
+    items: int = 0  # of a sharded stage
+    done: dict[int, int] = field(default_factory=dict)  # items done, by shard
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+class Engine:
+    """One run of a suite.
+
+    Args:
+        plan: what to do.
+        workdir: where everything lies that a run makes.
+        workers: worker processes; default: one per core, or one on a GPU.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        only: rows to run; default: all.
+        until: the last kind of stage to run; default: all, and results are written.
+    """
+
+    def __init__(
+        self,
+        plan: SuitePlan,
+        workdir: Path,
+        workers: int | None = None,
+        device: str = "auto",
+        only: tuple[str, ...] = (),
+        until: str = "",
+    ) -> None:
+        self.plan, self.workdir, self.until = plan, workdir, until
+        self.device = _device(device)
+        self.store = Store(workdir / "store")
+        self.hook = registry().manager.hook
+        self.rows = [row for row in plan.row_plans if not only or row.row in only]
+        count = workers or (1 if self.device == "cuda" else os.cpu_count() or 1)
+        self.pool = Pool(count, self._on_event)
+        self.finished: dict[tuple[str, str], tuple[Artifact, bool]] = {}  # artifact, whether it was found
+        self.failed: dict[tuple[str, str], str] = {}
+        self.building: dict[tuple[str, str], _Build] = {}
+        self.wanted: dict[tuple[str, str], StageSpec] = {}
+        self.results: list[Result] = []
+
+    def run(self) -> list[Result]:
+        """Run to the end; rows that fail do not stop the others.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, when running tasks have saved their state.
+        """
+        self.hook.suite_started(plan=self.plan, workdir=self.workdir)
+        for row in self.rows:
+            for stage in row.stages.values():
+                if not self.until or STAGES.index(stage.kind) <= STAGES.index(self.until):
+                    self._want(stage)
+        pending = list(self.rows)
+        try:
+            while pending and not self._complete(pending):
+                self._start_ready()
+                for outcome in self.pool.step(_TICK):
+                    self._on_outcome(outcome)
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            self.pool.close()
+            for build in self.building.values():
+                build.lock.release()
+            self.hook.suite_finished(plan=self.plan, workdir=self.workdir, results=self.results)
+        return self.results
+
+    def _want(self, stage: StageSpec) -> None:
+        """Ask for a stage; what it needs is asked for only when it is not in the store."""
+        if stage.id in self.wanted:
+            return
+        if self.store.find(*stage.id) is None:
+            for parent in stage.parents.values():
+                self._want(self.plan.stages[parent])
+        self.wanted[stage.id] = stage
+
+    def _complete(self, pending: list[RowPlan]) -> bool:
+        """Write the results of rows that are through; True when nothing is left to do."""
+        if not self.until:
+            for row in [row for row in pending if self._through(row)]:
+                pending.remove(row)
+                self._finish_row(row)
+        return all(id in self.finished or id in self.failed for id in self.wanted)
+
+    def _through(self, row: RowPlan) -> bool:
+        ids = [stage.id for stage in row.stages.values()]
+        return any(id in self.failed for id in ids) or all(id in self.finished for id in ids)
+
+    def _start_ready(self) -> None:
+        for stage in self.wanted.values():
+            if stage.id in self.finished or stage.id in self.failed or stage.id in self.building:
+                continue
+            parents = [parent for parent in stage.parents.values() if parent in self.wanted]
+            broken = [parent for parent in parents if parent in self.failed]
+            if broken:
+                self.failed[stage.id] = self.failed[broken[0]]
+            elif all(parent in self.finished for parent in parents):
+                self._start(stage)
+
+    def _start(self, stage: StageSpec) -> None:
+        artifact = self.store.find(*stage.id)
+        if artifact is None:
+            lock = self.store.lock(*stage.id)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return  # another process builds it; look again at the next tick
+            artifact = self.store.find(*stage.id)
+            if artifact is None:
+                self.building[stage.id] = _Build(stage, lock)
+                self.hook.stage_progress(stage=stage.label, done=0, total=0, unit="")
+                self._submit(stage, "prepare")
+                return
+            lock.release()
+        self._keep(stage, artifact, cached=True)
+
+    def _submit(self, stage: StageSpec, phase: str, index: int = 0) -> None:
+        args = (stage, phase, index, self.store.root, self.device)
+        self.pool.submit(Task("harness.stages:run_phase", args, (stage.id, phase, index)))
+
+    def _on_event(self, tag: Any, kind: str, data: dict[str, Any]) -> None:
+        id, phase, index = tag
+        build = self.building[id]
+        if kind != "progress":
+            return
+        if phase == "shard":
+            build.done[index] = data["done"]
+            data = {"done": sum(build.done.values()), "total": build.items, "unit": data["unit"]}
+        self.hook.stage_progress(stage=build.spec.label, **data)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        id, phase, _shard = outcome.task.tag
+        build = self.building.get(id)
+        if build is None:  # another shard of it has failed
+            return
+        if outcome.error:
+            self._fail(build, outcome)
+            return
+        made = outcome.value["value"]
+        build.seconds += outcome.value["seconds"]
+        build.curves |= outcome.value["curves"]
+        if phase == "prepare" and made["shards"]:
+            missing = made["missing"]
+            build.waiting_for, build.items = len(missing), made["items"]
+            build.done = {i: made["shard_items"] for i in range(made["shards"]) if i not in missing}
+            for number in missing:
+                self._submit(build.spec, "shard", number)
+        elif phase == "shard":
+            build.waiting_for -= 1
+        if phase == "finish":
+            self._commit(build, made)
+        elif not build.waiting_for:
+            self._submit(build.spec, "finish")
+
+    def _commit(self, build: _Build, made: dict[str, Any]) -> None:
+        spec = build.spec
+        manifest = Manifest(
+            kind=spec.kind,
+            key=spec.key,
+            content=made["content"],
+            component=spec.component,
+            settings=spec.settings,
+            seed=spec.seed,
+            parents={role: "/".join(parent) for role, parent in spec.parents.items()},
+            options=spec.options,
+            details=made["details"],
+            counts=made["counts"],
+            curves=build.curves,
+            seconds=build.seconds,
+            device=self.device,
+            license=_license(spec, made),
+            created=build.created,
+            finished=now(),
+            harness=__version__,
+        )
+        artifact = self.store.commit(manifest)
+        build.lock.release()
+        del self.building[spec.id]
+        self._keep(spec, artifact, cached=False)
+
+    def _keep(self, stage: StageSpec, artifact: Artifact, cached: bool) -> None:
+        self.finished[stage.id] = (artifact, cached)
+        self.hook.stage_finished(stage=stage.label, record=stage_record(artifact, cached))
+
+    def _fail(self, build: _Build, outcome: Outcome) -> None:
+        spec = build.spec
+        known = outcome.error in _KNOWN_ERRORS
+        text = outcome.message if known else f"{outcome.error}: {outcome.message}"
+        if not known and outcome.trace:
+            log = self.workdir / "logs" / f"{spec.kind}-{spec.key}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(outcome.trace, encoding="utf-8")
+            text += f" (traceback in {log})"
+        who = f" ({spec.component})" if spec.component else ""
+        self.failed[spec.id] = f"{spec.label}{who}: {text}"
+        build.lock.release()
+        del self.building[spec.id]
+
+    def _finish_row(self, row: RowPlan) -> None:
+        folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)
+        errors = [self.failed[stage.id] for stage in row.stages.values() if stage.id in self.failed]
+        result = assemble(self.plan, row, self.finished, errors[0] if errors else "", self.device, folder)
+        try:
+            old = read_result(folder / FILE_NAME)
+        except DataError:
+            old = None  # there is none, or it is damaged: write it
+        if old is not None and same_outcome(old, result):
+            result = old
+        else:
+            write_result(folder, result)
+        self.results.append(result)
+        self.hook.row_finished(result=result, folder=folder)
+
+    def _stop(self) -> None:
+        self.pool.request_stop()
+        deadline = now() + _PATIENCE
+        while self.pool.busy and now() < deadline:
+            self.pool.step(_TICK)
+
+
+def _subclasses(cls: type[Exception]) -> set[str]:
+    return {cls.__name__}.union(*(_subclasses(child) for child in cls.__subclasses__()))
+
+
+# Errors whose message was written for the user, and a worker's death: no traceback is needed.
+_KNOWN_ERRORS = _subclasses(HarnessError) | {"WorkerDied"}
+
+
+def _device(wanted: str) -> str:
+    """Resolve ``auto`` without importing torch into this process."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if Path("/dev/nvidia0").exists() or Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def _license(spec: StageSpec, made: dict[str, Any]) -> dict[str, str]:
+    """The terms of an artifact: of its component, of a weights file, or what a source's settings say."""
+    info = made["details"].get("info")
+    if spec.kind == "weights":
+        return {"name": info["license"], "commercial_use": info["commercial_use"]}
+    cls: type[Component] = import_target(spec.target)
+    return {"name": cls.license.name, "commercial_use": spec.settings.get("commercial_use", cls.license.commercial_use)}

@@ -1,0 +1,1 @@
+"""Face sets on disk, crops and templates, image coding."""

@@ -1,0 +1,383 @@
+"""From a suite to the graph of its stages, each with its key: nothing is run, everything is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.components.base import Component
+from harness.components.evaluator import Evaluator
+from harness.components.generator import Generator
+from harness.components.protocol import Protocol
+from harness.errors import DataError, InputError
+from harness.plugins import registry
+from harness.store.keys import digest, source_digest, stage_key
+from harness.store.stage import StageSpec
+from harness.store.weights import WeightsInfo, read_info, weights_content
+from harness.suite import EvaluateEntry, RecognizerEntry, RowEntry, Suite, Use, unknown_key
+
+# Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
+STAGE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """One row with one seed: its stages by role, and what the result file says of it."""
+
+    row: str
+    seed: int
+    stages: dict[str, StageSpec]
+    generator: str
+    contexts: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    shipped: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SuitePlan:
+    """Everything a run will do: stages in an order in which each comes after its parents, and the rows they serve."""
+
+    suite: Suite
+    path: Path
+    resolved_yaml: str
+    recipe: str = ""
+    stages: dict[tuple[str, str], StageSpec] = field(default_factory=dict)
+    row_plans: list[RowPlan] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows' names, in suite order."""
+        return list(dict.fromkeys(plan.row for plan in self.row_plans))
+
+    @property
+    def labels(self) -> list[str]:
+        """What the stages are called, in order."""
+        return [stage.label for stage in self.stages.values()]
+
+    def ancestors(self, stage: StageSpec) -> Iterator[StageSpec]:
+        """The stage and all it depends on."""
+        yield stage
+        for parent in stage.parents.values():
+            yield from self.ancestors(self.stages[parent])
+
+
+def plan_suite(suite: Suite, path: Path) -> SuitePlan:
+    """Build the graph of a resolved suite.
+
+    Args:
+        path: the suite file, for the errors.
+
+    Raises:
+        InputError: a name, a model kind, a crop or a judge does not fit.
+    """
+    return _Planner(suite, path).plan()
+
+
+def demo_path(name: str) -> Path:
+    """Where the weights that a distribution ships as ``demo:NAME`` lie."""
+    import importlib.util
+
+    package, _, inner = registry().find("weights", name).target.partition(":")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"demo:{name}: its package {package} cannot be found; install it again")
+    return Path(next(iter(spec.submodule_search_locations))) / inner
+
+
+class _Planner:
+    """Builds each stage once, on first need."""
+
+    def __init__(self, suite: Suite, path: Path) -> None:
+        self.suite, self.path = suite, path
+        self.out = SuitePlan(suite, path, suite.to_yaml())
+        self.infos: dict[str, WeightsInfo] = {}  # weights files by suite key
+
+    def error(self, key: str, text: str) -> InputError:
+        return InputError(f"{self.path}: {key}: {text}")
+
+    def plan(self) -> SuitePlan:
+        suite = self.suite
+        if suite.trainer is not None:
+            settings = self.instance("trainers", suite.trainer.use, suite.trainer.settings).identity()
+            self.out.recipe = digest([suite.trainer.use, settings, suite.crop_px])
+        for seed in suite.seeds:
+            for name, row in suite.rows.items():
+                self.out.row_plans.append(self.row(name, row, seed))
+        return self.out
+
+    # One method per kind of stage. Each returns the spec; `add` gives it its key and keeps it.
+
+    def add(
+        self,
+        kind: str,
+        label: str,
+        registered: tuple[str, str] | None,
+        settings: dict[str, Any],
+        seed: int,
+        parents: dict[str, StageSpec],
+        options: dict[str, Any],
+    ) -> StageSpec:
+        component, target, identity, code = "", "", settings, {}
+        if registered is not None:
+            registration = registry().find(*registered)
+            cls = registry().load(*registered)
+            component, target = registration.name, registration.target
+            identity = self.instance(*registered, settings).identity()
+            code = {module: source_digest(module) for module in cls.code_modules()}
+        key = stage_key(
+            kind=kind,
+            schema=STAGE_SCHEMA,
+            component=target,
+            code=code,
+            settings=identity,
+            seed=seed,
+            parents={role: list(parent.id) for role, parent in parents.items()},
+            options=options,
+        )
+        references = {role: parent.id for role, parent in parents.items()}
+        spec = StageSpec(kind, key, label, component, target, settings, seed, references, options)
+        return self.out.stages.setdefault(spec.id, spec)
+
+    def instance(self, kind: str, name: str, settings: dict[str, Any]) -> Component:
+        cls = registry().load(kind, name)
+        return cls(cls.Settings.model_validate(settings))
+
+    def source(self, name: str, key: str) -> StageSpec:
+        entry = self.named(self.suite.sources, name, key, "sources")
+        return self.add("source", f"source {name}", ("sources", entry.use), entry.settings, 0, {}, {})
+
+    def aligned(
+        self, faces: StageSpec, aligner: Use, label: str, keep: tuple[int, int] | None, seed: int = 0
+    ) -> StageSpec:
+        options: dict[str, Any] = {"crop_px": self.suite.crop_px, "identities": None, "per_identity": None}
+        if keep:
+            options |= {"identities": keep[0], "per_identity": keep[1]}
+        return self.add("align", label, ("aligners", aligner.use), aligner.settings, seed, {"faces": faces}, options)
+
+    def weights(self, text: str, key: str, role: str) -> StageSpec:
+        path = demo_path(text.removeprefix("demo:")) if text.startswith("demo:") else Path(text)
+        try:
+            info, content = read_info(path), weights_content(path)
+        except DataError as error:
+            raise self.error(f"{key}.weights", str(error)) from error
+        if info.role != role:
+            raise self.error(f"{key}.weights", f"{text!r} holds a {info.role}, expected a {role}")
+        self.infos[key] = info
+        described = info.model_dump(mode="json", exclude={"provenance"})
+        spec = self.add("weights", f"{role} {text}", None, described, 0, {}, {"content": content})
+        spec.local["path"] = str(path)
+        return spec
+
+    def recognizer(self, name: str, key: str) -> StageSpec:
+        entry: RecognizerEntry = self.named(self.suite.recognizers, name, key, "recognizers")
+        here = f"recognizers.{name}"
+        if entry.weights:
+            return self.weights(entry.weights, here, "recognizer")
+        faces = self.source(entry.source, f"{here}.source")
+        if entry.view == "arcface":
+            faces = self.aligned(faces, entry.aligner or self.suite.aligner, f"align source {entry.source}", None)
+        return self.add(
+            "train", f"recognizer {name}", ("trainers", entry.train), entry.settings, entry.seed, {"dataset": faces}, {}
+        )
+
+    def view(self, name: str, key: str) -> str:
+        """Which crop a recognizer takes."""
+        entry: RecognizerEntry = self.named(self.suite.recognizers, name, key, "recognizers")
+        self.recognizer(name, key)
+        return self.infos[f"recognizers.{name}"].view if entry.weights else entry.view
+
+    def model(self, name: str, key: str) -> tuple[StageSpec, StageSpec | None, str]:
+        """The model's stage, its recognizer's stage and its kind."""
+        entry = self.named(self.suite.models, name, key, "models")
+        here = f"models.{name}"
+        if entry.weights:
+            spec = self.weights(entry.weights, here, "model")
+            info = self.infos[here]
+            return spec, self.same_recognizer(info.recognizer, here), info.kind
+        source = self.source(entry.source, f"{here}.source")
+        parents, recognizer = {"source": source}, None
+        if entry.recognizer:
+            if self.view(entry.recognizer, f"{here}.recognizer") != "raw":
+                raise self.error(
+                    f"{here}.recognizer", f"{entry.recognizer!r} takes aligned faces, expected one with view raw"
+                )
+            recognizer = parents["recognizer"] = self.recognizer(entry.recognizer, f"{here}.recognizer")
+        registered = ("generators", entry.fit)
+        cls = registry().load(*registered)
+        assert issubclass(cls, Generator)
+        if not cls.fits:
+            raise self.error(f"{here}.fit", f"{entry.fit!r} cannot be fitted; give the model as weights")
+        spec = self.add("fit", f"model {name}", registered, entry.settings, entry.seed, parents, {})
+        return spec, recognizer, cls.fits
+
+    def same_recognizer(self, content: str, key: str) -> StageSpec | None:
+        """The suite's recognizer with that content: the one that a shipped model was fitted with."""
+        if not content:
+            return None
+        for name, entry in self.suite.recognizers.items():
+            if entry.weights:
+                spec = self.recognizer(name, key)
+                if spec.options["content"] == content:
+                    return spec
+        raise self.error(key, f"was fitted with recognizer {content[:12]}, which no entry of recognizers holds; add it")
+
+    def contexts(self, seed: int) -> StageSpec | None:
+        dataset = self.suite.dataset
+        if dataset is None or dataset.contexts is None:
+            return None
+        entry, key = dataset.contexts, "dataset.contexts"
+        parents = {"recognizer": self.recognizer(entry.recognizer, f"{key}.recognizer")}
+        if entry.source:
+            faces = self.source(entry.source, f"{key}.source")
+            if self.view(entry.recognizer, f"{key}.recognizer") == "arcface":
+                faces = self.aligned(faces, self.suite.aligner, f"align source {entry.source}", None)
+            parents["source"] = faces
+        options = {"count": dataset.identities + dataset.spare.identities}
+        label = f"contexts seed {seed}"
+        return self.add("contexts", label, ("contexts", entry.use), entry.settings, seed, parents, options)
+
+    def protocol(self, name: str, key: str) -> StageSpec:
+        entry = self.named(self.suite.protocols, name, key, "protocols")
+        here = f"protocols.{name}"
+        cls = registry().load("protocols", entry.use)
+        assert issubclass(cls, Protocol)
+        if cls.uses_source != bool(entry.source):
+            raise self.error(f"{here}.source", "this key is missing" if cls.uses_source else f"{entry.use} takes none")
+        parents = {}
+        if entry.source:
+            faces = self.source(entry.source, f"{here}.source")
+            parents["source"] = self.aligned(faces, self.suite.aligner, f"align source {entry.source}", None)
+        options = {"crop_px": self.suite.crop_px}
+        return self.add("protocol", f"protocol {name}", ("protocols", entry.use), entry.settings, 0, parents, options)
+
+    def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
+        key, label = f"rows.{name}", f"{name} seed {seed}"
+        if row.recognizer:
+            stages = {"recognizer": self.recognizer(row.recognizer, f"{key}.recognizer")}
+            self.evaluations(stages, label, seed)
+            return RowPlan(name, seed, stages, "recognizer", shipped=self.shipped(stages))
+        dataset, trainer = self.suite.dataset, self.suite.trainer
+        if dataset is None:
+            raise self.error("dataset", f"this key is missing; row {name!r} needs the size of its training set")
+        if trainer is None:
+            raise self.error("trainer", f"this key is missing; row {name!r} needs a recipe")
+        stages = {"generate": self.generate(row, label, key, seed)}
+        keep = (dataset.identities, dataset.per_identity)
+        aligner = row.aligner or self.suite.aligner
+        stages["align"] = self.aligned(stages["generate"], aligner, f"{label}: align", keep)
+        need = {
+            "identities": dataset.identities,
+            "per_identity": dataset.per_identity,
+            "spare_images": dataset.spare.images,
+        }
+        stages["recognizer"] = self.add(
+            "train",
+            f"{label}: train",
+            ("trainers", trainer.use),
+            trainer.settings,
+            seed,
+            {"dataset": stages["align"]},
+            need,
+        )
+        self.evaluations(stages, label, seed, need)
+        law = dataset.contexts.use if dataset.contexts and "contexts" in stages["generate"].parents else ""
+        parameters = {"generator": row.use, **{f"settings.{k}": v for k, v in row.settings.items()}}
+        return RowPlan(name, seed, stages, row.use, law, parameters, self.shipped(stages))
+
+    def generate(self, row: RowEntry, label: str, key: str, seed: int) -> StageSpec:
+        cls = registry().load("generators", row.use)
+        assert issubclass(cls, Generator)
+        dataset = self.suite.dataset
+        assert dataset is not None
+        parents: dict[str, StageSpec] = {}
+        if row.source:
+            self.accepts(cls, "faces/1", row, f"{key}.source")
+            parents["source"] = self.source(row.source, f"{key}.source")
+        elif row.model:
+            spec, recognizer, kind = self.model(row.model, f"{key}.model")
+            self.accepts(cls, kind, row, f"{key}.model")
+            parents["model"] = spec
+            if recognizer is not None:
+                parents["recognizer"] = recognizer
+        elif cls.accepts:
+            missing = "source" if cls.accepts == {"faces/1"} else "model"
+            raise self.error(f"{key}.{missing}", f"this key is missing; {row.use} needs a {missing}")
+        if cls.needs_contexts:
+            contexts = self.contexts(seed)
+            if contexts is None:
+                raise self.error("dataset.contexts", f"this key is missing; {row.use} needs identity contexts")
+            parents["contexts"] = contexts
+        options = {
+            "identities": dataset.identities + dataset.spare.identities,
+            "per_identity": dataset.per_identity + dataset.spare.images,
+        }
+        registered = ("generators", row.use)
+        return self.add("generate", f"{label}: generate", registered, row.settings, seed, parents, options)
+
+    def accepts(self, cls: type[Generator], kind: str, row: RowEntry, key: str) -> None:
+        if kind not in cls.accepts:
+            accepted = ", ".join(sorted(cls.accepts)) or "no model"
+            raise self.error(key, f"got a model of kind {kind!r}, {row.use} accepts {accepted}")
+
+    def evaluations(
+        self, stages: dict[str, StageSpec], label: str, seed: int, need: dict[str, Any] | None = None
+    ) -> None:
+        """Add the evaluators that apply: a recognizer row has no dataset to judge."""
+        for index, entry in enumerate(self.suite.evaluate):
+            key = f"evaluate.{index}"
+            cls = registry().load("evaluators", entry.use)
+            assert issubclass(cls, Evaluator)
+            parents = self.evaluator_parents(cls, entry, key)
+            if "recognizer" in cls.needs:
+                parents["recognizer"] = stages["recognizer"]
+            if "dataset" in cls.needs:
+                if "align" not in stages:
+                    continue
+                parents["dataset"] = stages["align"]
+            options = (need or {}) if "dataset" in cls.needs else {}
+            name, registered = f"evaluate:{index}", ("evaluators", entry.use)
+            where = f"{label}: {entry.use}"
+            stages[name] = self.add("evaluate", where, registered, entry.settings, seed, parents, options)
+
+    def evaluator_parents(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, StageSpec]:
+        parents = {}
+        if "judge" in cls.needs:
+            if not entry.recognizer:
+                raise self.error(f"{key}.recognizer", f"this key is missing; {entry.use} needs a judge")
+            judge = parents["judge"] = self.recognizer(entry.recognizer, f"{key}.recognizer")
+            for used in self.conditioning():
+                if used.id == judge.id:
+                    text = f"{entry.recognizer!r} gives the contexts, so it may not judge; expected another recognizer"
+                    raise self.error(f"{key}.recognizer", text)
+            if self.view(entry.recognizer, f"{key}.recognizer") != "arcface":
+                raise self.error(f"{key}.recognizer", f"{entry.recognizer!r} takes raw pictures, not aligned faces")
+        if "protocols" in cls.needs:
+            if not entry.protocols:
+                raise self.error(f"{key}.protocols", f"this key is missing; {entry.use} needs at least one protocol")
+            for name in entry.protocols:
+                parents[f"protocol:{name}"] = self.protocol(name, f"{key}.protocols")
+        return parents
+
+    def conditioning(self) -> list[StageSpec]:
+        """The recognizers that condition some row."""
+        out = []
+        if self.suite.dataset and self.suite.dataset.contexts:
+            out.append(self.recognizer(self.suite.dataset.contexts.recognizer, "dataset.contexts.recognizer"))
+        for name, entry in self.suite.models.items():
+            if entry.recognizer:
+                out.append(self.recognizer(entry.recognizer, f"models.{name}.recognizer"))
+        return out
+
+    def shipped(self, stages: dict[str, StageSpec]) -> list[str]:
+        """The ``demo:`` weights under a row's stages."""
+        labels = {a.label for stage in stages.values() for a in self.out.ancestors(stage) if a.kind == "weights"}
+        return sorted(label.split(" ")[1] for label in labels if " demo:" in label)
+
+    def named(self, section: dict[str, Any], name: str, key: str, title: str) -> Any:
+        if not name:
+            raise self.error(key, f"this key is missing; expected a name from {title}")
+        if name not in section:
+            raise self.error(key, unknown_key(name, section).replace("unknown key", f"not in {title}:"))
+        return section[name]

@@ -1,0 +1,141 @@
+"""Discovery of plugins, loaded one at a time so that a broken one cannot stop the others, and the registry of names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from harness import hookspecs
+from harness.components.base import Component
+from harness.errors import InputError
+
+KINDS = (
+    "sources",
+    "recognizers",
+    "weights",
+    "contexts",
+    "generators",
+    "aligners",
+    "trainers",
+    "protocols",
+    "evaluators",
+)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One name that a plugin offers."""
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+
+
+@dataclass
+class Loaded:
+    """One entry point: what it registered, or why it could not be loaded."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    error: str = ""
+    registered: list[Registration] = field(default_factory=list)
+
+
+class Registry:
+    """All plugins of this environment.
+
+    Attributes:
+        manager: the pluggy manager; events are sent through ``manager.hook``.
+        plugins: one entry per entry point, in order of name, the core's own first.
+    """
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.names: dict[str, dict[str, Registration]] = {kind: {} for kind in KINDS}
+        found = entry_points(group=hookspecs.PROJECT)
+        order = sorted(found, key=lambda entry: (not entry.value.startswith("harness."), entry.name))
+        self.plugins = [self._load(entry) for entry in order]
+
+    def _load(self, entry: EntryPoint) -> Loaded:
+        dist = entry.dist
+        loaded = Loaded(entry.name, entry.value, dist.name if dist else "?", dist.version if dist else "?")
+        try:
+            module = entry.load()
+            self.manager.register(module, name=entry.name)
+            self.manager.check_pending()
+            for kind in KINDS:
+                self._collect(kind, module, loaded)
+        except Exception as error:  # whatever a plugin does at import, the others must load
+            if self.manager.has_plugin(entry.name):
+                self.manager.unregister(name=entry.name)
+            detail = str(error).strip().splitlines()
+            loaded.error = f"{type(error).__name__}: {detail[0] if detail else ''}".rstrip(": ")
+        for registration in loaded.registered if not loaded.error else []:
+            self.names[registration.kind][registration.name] = registration
+        return loaded
+
+    def _collect(self, kind: str, module: object, loaded: Loaded) -> None:
+        def register(name: str, target: str) -> None:
+            taken = self.names[kind].get(name)
+            if taken:
+                owner = taken.distribution
+                raise InputError(f"{kind[:-1]} {name!r} is taken by {owner}; rename the one in {loaded.module}")
+            loaded.registered.append(Registration(kind, name, target, loaded.distribution))
+
+        hook = getattr(module, f"register_{kind}", None)
+        if hook is not None:
+            hook(register=register)
+
+    def find(self, kind: str, name: str) -> Registration:
+        """The registration of a name.
+
+        Raises:
+            InputError: nobody registered it; the message has the nearest names and any plugin that failed to load.
+        """
+        known = self.names[kind]
+        if name in known:
+            return known[name]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        broken = "".join(f"; plugin {p.distribution} failed to load: {p.error}" for p in self.plugins if p.error)
+        expected = ", ".join(sorted(known)) or "none"
+        raise InputError(f"unknown {kind[:-1]} {name!r}, expected one of {expected}{hint}{broken}")
+
+    def load(self, kind: str, name: str) -> type[Component]:
+        """Import the component class of a name.
+
+        Raises:
+            InputError: the name is unknown, or its module fails to import.
+        """
+        registration = self.find(kind, name)
+        try:
+            component = import_target(registration.target)
+        except Exception as error:
+            raise InputError(
+                f"{kind[:-1]} {name!r} of {registration.distribution} fails to import: {type(error).__name__}: {error}"
+            ) from error
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            raise InputError(f"{kind[:-1]} {name!r}: {registration.target} is not a harness component class")
+        return component
+
+
+def import_target(target: str) -> Any:
+    """Import ``module:attribute``."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    """The registry of this process, loaded on first use."""
+    return Registry()

@@ -1,0 +1,135 @@
+"""The result file: one per suite, row and seed. The leaderboard and MLflow are views of such files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import DataError
+
+SCHEMA = 1
+FILE_NAME = "results.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricRecord(_Record):
+    """One number with its uncertainty and the digest of what it was measured on."""
+
+    name: str
+    value: float
+    n: int
+    protocol: str = Field(description="digest of the protocol or of the judging rule")
+    interval: tuple[float, float] | None = None
+    interval_over: str = ""
+    method: str = ""
+    std_folds: float | None = None
+    note: str = ""
+
+
+class StageRecord(_Record):
+    """What one stage of the row made, and what it cost."""
+
+    kind: str
+    key: str
+    content: str
+    component: str = ""
+    cached: bool = False
+    seconds: float = Field(description="wall seconds of the work itself, summed over workers; kept when cached")
+    gpu_hours: float = 0.0
+    images: int = 0
+    rejected: int = 0
+
+
+class Environment(_Record):
+    """What the row ran on."""
+
+    harness: str
+    plugins: dict[str, str] = {}
+    torch: str = ""
+    python: str = ""
+    device: str = "cpu"
+    commit: str = ""
+
+
+class Dataset(_Record):
+    """Size of the training set after alignment, and how the contexts were drawn."""
+
+    identities: int
+    per_identity: int
+    images: int
+    contexts: str = ""
+
+
+class Result(_Record):
+    """Everything one row gave with one seed.
+
+    ``figures`` and ``tables`` are file names beside the result file; ``curves`` hold (step, value) points such as the
+    training loss; ``artifacts`` are further files of interest (the suite file).
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    suite: str
+    row: str
+    generator: str
+    seed: int
+    status: Literal["done", "failed"]
+    error: str = ""
+    shipped: list[str] = Field(default=[], description="weights that came with a distribution instead of being fitted")
+    generator_fits: int = Field(default=1, description="how many fits of the generator lie under the replicates")
+    commercial_use: Literal["yes", "no", "unknown"] = "unknown"
+    recipe: str = ""
+    dataset: Dataset | None = None
+    parameters: dict[str, Any] = Field(default={}, description="resolved settings of the row, flat, for display")
+    metrics: list[MetricRecord] = []
+    stages: list[StageRecord] = []
+    curves: dict[str, list[tuple[int, float]]] = {}
+    figures: list[str] = []
+    tables: list[str] = []
+    started: float = Field(description="seconds since 1970 at the first start of the row's first stage")
+    finished: float = Field(description="seconds since 1970 when the row was first complete")
+    environment: Environment
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def metric(self, name: str) -> MetricRecord | None:
+        """The metric of that name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def result_folder(workdir: Path, suite: str, row: str, seed: int) -> Path:
+    """Where a row's result file, figures and tables lie."""
+    return workdir / "results" / suite / row / f"seed-{seed}"
+
+
+def write_result(folder: Path, result: Result) -> Path:
+    """Write the result file, atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{FILE_NAME}.{os.getpid()}"
+    partial.write_text(result.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+    return partial.replace(folder / FILE_NAME)
+
+
+def read_result(path: Path) -> Result:
+    """Read one result file.
+
+    Raises:
+        DataError: it is damaged or of another schema.
+    """
+    try:
+        return Result.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        detail = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a result file of schema {SCHEMA} ({detail}); run the suite again") from error
+
+
+def iterate_results(workdir: Path, suite: str | None = None) -> Iterator[tuple[Path, Result]]:
+    """All results under a workdir (of one suite), as (folder, result), in path order."""
+    for path in sorted((workdir / "results").glob(f"{suite or '*'}/*/seed-*/{FILE_NAME}")):
+        yield path.parent, read_result(path)

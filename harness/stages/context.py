@@ -1,0 +1,151 @@
+"""What a stage's work has at hand: its spec, its component, its parents and the folder it builds in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.components.base import Component, Crop
+from harness.components.data import Model, SamplePlan
+from harness.components.run import Emit, Run
+from harness.errors import DataError, StageError
+from harness.faces.faceset import FaceSet
+from harness.plugins import import_target, registry
+from harness.store.artifacts import Artifact, Store
+from harness.store.stage import StageSpec
+from harness.store.weights import load_tensors, read_info
+
+if TYPE_CHECKING:
+    from harness.components.recognizer import Recognizer
+
+WEIGHTS_FILE = "weights.safetensors"
+
+
+class Stage:
+    """One stage at work.
+
+    Attributes:
+        spec: what to build.
+        folder: where it is built.
+        run: what its component gets to know of the world.
+    """
+
+    def __init__(
+        self, spec: StageSpec, store: Store, device: str, emit: Emit, should_stop: Callable[[], bool]
+    ) -> None:
+        self.spec, self.store, self.device = spec, store, device
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self.folder = store.building(spec.kind, spec.key)
+
+        def forward(kind: str, data: dict[str, Any]) -> None:
+            if kind == "log":
+                self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
+            emit(kind, data)
+
+        self.run = Run(spec.seed, device, forward, self.folder, should_stop)
+
+    @cached_property
+    def component(self) -> Any:
+        """The component, with its settings."""
+        cls: type[Component] = import_target(self.spec.target)
+        return cls(cls.Settings.model_validate(self.spec.settings))
+
+    def parent(self, role: str) -> Artifact | None:
+        """The artifact in a role, or None when the stage has none there."""
+        reference = self.spec.parents.get(role)
+        return None if reference is None else self.store.get(*reference)
+
+    def faces(self, role: str) -> FaceSet | None:
+        """The face set in a role."""
+        artifact = self.parent(role)
+        return None if artifact is None else open_faces(artifact)
+
+    def recognizer(self, role: str = "recognizer") -> Recognizer | None:
+        """The recognizer in a role, loaded."""
+        artifact = self.parent(role)
+        return None if artifact is None else _load_recognizer(artifact.folder, artifact.manifest.content, self.device)
+
+    def model(self) -> Model | None:
+        """The generator's model: a fitted one with its recognizer, or a source's faces for rows of existing images."""
+        artifact, faces = self.parent("model"), self.faces("source")
+        if artifact is not None:
+            info = read_info(artifact.folder / WEIGHTS_FILE)
+            recognizer = self.recognizer()
+            if recognizer is not None and info.recognizer and recognizer.digest != info.recognizer:
+                raise DataError("the model was fitted with another recognizer than the suite gives; fit it again")
+            return Model(info.kind, info.settings, _load_tensors(artifact.folder), recognizer)
+        return None if faces is None else Model("faces/1", faces=faces)
+
+
+def open_faces(artifact: Artifact) -> FaceSet:
+    """The face set of an artifact."""
+    crop = artifact.manifest.details["crop"]
+    return FaceSet(artifact.folder, Crop(**crop))
+
+
+@lru_cache(maxsize=4)
+def _load_tensors(folder: Path) -> dict[str, Any]:
+    return load_tensors(folder / WEIGHTS_FILE)
+
+
+@lru_cache(maxsize=4)
+def _load_recognizer(folder: Path, content: str, device: str) -> Recognizer:
+    info = read_info(folder / WEIGHTS_FILE)
+    cls: Any = registry().load("recognizers", info.kind)
+    recognizer: Recognizer = cls(cls.Settings.model_validate(info.settings), Crop(info.view, info.size_px))
+    recognizer.load(load_tensors(folder / WEIGHTS_FILE), device)
+    recognizer.digest = content
+    return recognizer
+
+
+# A sample plan on disk: one parquet file with a row per image, one with a row per identity of the pool.
+
+
+def write_plan(folder: Path, plan: SamplePlan) -> None:
+    """Write a sample plan; ``plan.parquet`` last, since its presence says that the plan is whole."""
+    if not len(plan):
+        raise StageError("the plan holds no image; expected at least one identity and one sample")
+    pq.write_table(_columns(plan.pool), folder / "pool.parquet")
+    items = {"identity": plan.identities, "sample": plan.samples}
+    partial = folder / "plan.partial"
+    pq.write_table(_columns(plan.items, **items), partial)
+    partial.replace(folder / "plan.parquet")
+
+
+def read_plan(folder: Path, start: int = 0, stop: int | None = None) -> SamplePlan:
+    """Read a sample plan, or a slice of its rows."""
+    items = pq.read_table(folder / "plan.parquet", memory_map=True)
+    items = items.slice(start, None if stop is None else stop - start)
+    arrays = {name: _array(items[name]) for name in items.column_names}
+    pool = pq.read_table(folder / "pool.parquet")
+    identities, samples = arrays.pop("identity"), arrays.pop("sample")
+    return SamplePlan(identities, samples, arrays, {name: _array(pool[name]) for name in pool.column_names})
+
+
+def plan_length(folder: Path) -> int:
+    """How many images the plan in a folder has."""
+    return int(pq.read_metadata(folder / "plan.parquet").num_rows)
+
+
+def _columns(columns: Any, **more: Any) -> pa.Table:
+    return pa.table({name: _arrow(np.asarray(column)) for name, column in {**more, **columns}.items()})
+
+
+def _arrow(column: Any) -> pa.Array:
+    if column.ndim == 1:
+        return pa.array(column)
+    flat = pa.array(np.ascontiguousarray(column).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(column.shape[1:])))
+
+
+def _array(column: pa.ChunkedArray) -> Any:
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), column.type.list_size)

@@ -1,0 +1,128 @@
+"""Stages that give vectors or weights: contexts, weights files, fits and FR training. None of them has shards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.components.data import Model, SamplePlan
+from harness.components.recognizer import Recognizer
+from harness.errors import StageError
+from harness.faces.faceset import FaceSet
+from harness.stages.context import WEIGHTS_FILE, Stage, write_plan
+from harness.store.keys import digest
+from harness.store.weights import WeightsInfo, read_info, weights_content, write_weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+def finish(stage: Stage) -> dict[str, Any]:
+    """Do the whole work of the stage."""
+    work = {"contexts": _contexts, "weights": _weights, "fit": _fit, "train": _train}
+    return work[stage.spec.kind](stage)
+
+
+def _contexts(stage: Stage) -> dict[str, Any]:
+    count = stage.spec.options["count"]
+    recognizer = stage.recognizer()
+    assert recognizer is not None
+    contexts = stage.component.draw(count, stage.faces("source"), recognizer, stage.run)
+    if contexts.shape != (count, recognizer.width) or not np.isfinite(contexts).all():
+        raise StageError(f"contexts are {list(contexts.shape)}, expected finite [{count}, {recognizer.width}]")
+    everyone = np.arange(count, dtype=np.int64)
+    table = np.ascontiguousarray(contexts, dtype=np.float32)
+    write_plan(stage.folder, SamplePlan(everyone, np.zeros_like(everyone), pool={"context": table}))
+    # Rounded: the last bits of an embedding depend on the processor.
+    return {"content": digest(np.round(table, 5).tolist()), "counts": {"contexts": count}, "details": {}}
+
+
+def _weights(stage: Stage) -> dict[str, Any]:
+    """Take a weights file into the store: linked where the file system can, else copied."""
+    origin, target = Path(stage.spec.local["path"]), stage.folder / WEIGHTS_FILE
+    target.unlink(missing_ok=True)
+    try:
+        os.link(origin, target)
+    except OSError:
+        shutil.copyfile(origin, target)
+    info = read_info(target)
+    return {"content": weights_content(target), "counts": {}, "details": {"info": info.model_dump(mode="json")}}
+
+
+def _fit(stage: Stage) -> dict[str, Any]:
+    source, recognizer = stage.faces("source"), stage.recognizer()
+    assert source is not None
+    model: Model = stage.component.fit(source, recognizer, stage.run)
+    info = WeightsInfo(
+        role="model",
+        kind=model.kind,
+        settings=dict(model.settings),
+        recognizer="" if recognizer is None else recognizer.digest,
+        **_terms(stage),
+    )
+    return _save(stage, model.tensors, info)
+
+
+def _train(stage: Stage) -> dict[str, Any]:
+    dataset = stage.faces("dataset")
+    assert dataset is not None
+    check_complete(stage, dataset)
+    trained: Recognizer = stage.component.train(dataset, stage.run, None)
+    from harness.plugins import registry
+
+    names = registry().names["recognizers"].values()
+    kind = next(
+        (n.name for n in names if n.target == f"{type(trained).__module__}:{type(trained).__qualname__}"), ""
+    )
+    if not kind:
+        raise StageError(f"{stage.spec.component} gave a {type(trained).__qualname__}, which no plugin registered")
+    info = WeightsInfo(
+        role="recognizer",
+        kind=kind,
+        settings=trained.settings.model_dump(mode="json"),
+        view=trained.takes.view,
+        size_px=trained.takes.size_px,
+        **_terms(stage),
+    )
+    return _save(stage, trained.state(), info)
+
+
+def check_complete(stage: Stage, dataset: FaceSet) -> None:
+    """Refuse a dataset with fewer complete identities than the suite asks for.
+
+    Raises:
+        StageError: with the counts and the spare that would have been enough.
+    """
+    wanted = stage.spec.options.get("identities")
+    if wanted is None or len(np.unique(dataset.identities)) >= wanted:
+        return
+    artifact = stage.parent("dataset")
+    assert artifact is not None
+    counts, per_identity = artifact.manifest.counts, stage.spec.options["per_identity"]
+    missing = max(0, per_identity - counts["fewest_in_identity"])
+    raise StageError(
+        f"{counts['complete_identities']} identities have {per_identity} aligned images, {wanted} are needed "
+        f"({counts['detected']} of {counts['planned']} faces were found); dataset.spare.images "
+        f"{stage.spec.options['spare_images'] + missing} would have been enough"
+    )
+
+
+def _terms(stage: Stage) -> dict[str, Any]:
+    license = type(stage.component).license
+    provenance = {"component": stage.spec.component, "seed": stage.spec.seed, "settings": stage.spec.settings}
+    return {"license": license.name, "commercial_use": license.commercial_use, "provenance": provenance}
+
+
+def _save(stage: Stage, tensors: Mapping[str, torch.Tensor], info: WeightsInfo) -> dict[str, Any]:
+    path = stage.folder / WEIGHTS_FILE
+    write_weights(path, tensors, info)
+    return {
+        "content": weights_content(path),
+        "counts": {"parameters": sum(tensor.numel() for tensor in tensors.values())},
+        "details": {"info": info.model_dump(mode="json")},
+    }

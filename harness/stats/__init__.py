@@ -1,0 +1,1 @@
+"""Statistics of scores and their uncertainty: pure functions of arrays."""

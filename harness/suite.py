@@ -1,0 +1,415 @@
+"""The suite file: its schema, its two substitutions, and its resolution against the installed components.
+
+Everything that can be wrong is found here or in ``harness.plan``, before anything starts, and is told in one line:
+file, key, value, what was expected, the nearest match.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.components.base import Component
+from harness.errors import InputError
+from harness.plugins import registry
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Use(_Entry):
+    """A component by name with its settings, resolved: every default is written out."""
+
+    use: str
+    settings: dict[str, Any] = {}
+
+
+class RecognizerEntry(_Entry):
+    """A recognizer: weights that exist, or one trained here on a source's faces.
+
+    ``view`` is the crop it is trained on: ``raw`` pictures, or faces aligned to the template by ``aligner``.
+    """
+
+    weights: str = ""
+    train: str = ""
+    source: str = ""
+    view: Annotated[str, Field(pattern="^(raw|arcface)$")] = "arcface"
+    aligner: Use | None = None
+    recipe: str = ""
+    seed: int = 0
+    settings: dict[str, Any] = {}
+
+
+class ModelEntry(_Entry):
+    """A generator's model: weights that exist, or one fitted here. Rows share it."""
+
+    weights: str = ""
+    fit: str = ""
+    source: str = ""
+    recognizer: str = ""
+    seed: int = 0
+    settings: dict[str, Any] = {}
+
+
+class Spare(_Entry):
+    """What is made beyond the need, for faces that no detector finds."""
+
+    identities: Annotated[int, Field(ge=0)] = 0
+    images: Annotated[int, Field(ge=0)] = 0
+
+
+class ContextsEntry(_Entry):
+    """Where the identity contexts come from; rows share them."""
+
+    use: str
+    source: str = ""
+    recognizer: str
+    settings: dict[str, Any] = {}
+
+
+class DatasetEntry(_Entry):
+    """The size of every row's training set, after alignment."""
+
+    identities: int = Field(ge=2)
+    per_identity: int = Field(ge=2)
+    spare: Spare = Spare()
+    contexts: ContextsEntry | None = None
+
+
+class TrainerEntry(_Entry):
+    """The one recipe of all rows."""
+
+    use: str
+    recipe: str = ""
+    settings: dict[str, Any] = {}
+
+
+class RowEntry(_Entry):
+    """One row: a generator with its settings, or a recognizer to evaluate only."""
+
+    use: str = ""
+    model: str = ""
+    source: str = ""
+    aligner: Use | None = None
+    settings: dict[str, Any] = {}
+    recognizer: str = ""
+
+
+class ProtocolEntry(_Entry):
+    """A verification protocol; ``source`` names whose aligned faces it pairs, if it brings none of its own."""
+
+    use: str
+    source: str = ""
+    settings: dict[str, Any] = {}
+
+
+class EvaluateEntry(_Entry):
+    """One evaluator; ``recognizer`` is its judge."""
+
+    use: str
+    recognizer: str = ""
+    protocols: list[str] = []
+    settings: dict[str, Any] = {}
+
+
+class Suite(_Entry):
+    """A resolved suite: every default written out, every name checked. Its YAML is itself a valid suite."""
+
+    name: Name
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace template)")
+    sources: dict[Name, Use] = {}
+    recognizers: dict[Name, RecognizerEntry] = {}
+    models: dict[Name, ModelEntry] = {}
+    dataset: DatasetEntry | None = None
+    aligner: Use = Use(use="mtcnn")
+    trainer: TrainerEntry | None = None
+    rows: dict[Name, RowEntry] = Field(min_length=1)
+    protocols: dict[Name, ProtocolEntry] = {}
+    evaluate: list[EvaluateEntry] = Field(min_length=1)
+
+    def to_yaml(self) -> str:
+        """The suite as text that :func:`load_suite` reads back to the same suite."""
+        data = self.model_dump(mode="json", exclude_defaults=False)
+        return yaml.safe_dump(_pruned(data), sort_keys=False, allow_unicode=True)
+
+
+# Which component kind each section's ``use`` names, and which keys are the suite's own; other keys are settings.
+_SECTIONS: dict[str, tuple[str, type[_Entry]]] = {
+    "sources": ("sources", Use),
+    "protocols": ("protocols", ProtocolEntry),
+}
+
+
+def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read, substitute and resolve a suite file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key=value`` with a dotted key, as given to ``--set``.
+
+    Raises:
+        InputError: anything is wrong with it; nothing was started.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such suite file; `harness init` writes one to start from") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a table of keys, got {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    resolver = _Resolver(path)
+    return resolver.suite(resolver.substituted(data, ""))
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: expected key=value with a dotted key, such as rows.id3.settings.gamma=0.2")
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and key.split(".")[-1] in ("path", "weights") and Path(value).exists():
+        value = str(Path(value).resolve())  # typed in a shell: relative to where it was typed
+    *parents, last = key.split(".")
+    here: Any = data
+    for part in parents:
+        here = here.setdefault(part, {}) if isinstance(here, dict) else here
+        if isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        if not isinstance(here, dict | list):
+            raise InputError(f"--set {override}: {part!r} is not a table in the suite")
+    if isinstance(here, list):
+        raise InputError(f"--set {override}: a list takes no key {last!r}; give an index before it")
+    here[last] = value
+
+
+class _Resolver:
+    """Turns the file's tables into a :class:`Suite`; knows where each value stands, for its errors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path.parent
+
+    def error(self, key: str, text: str) -> InputError:
+        return InputError(f"{self.path}: {key}: {text}")
+
+    def substituted(self, value: Any, key: str) -> Any:
+        """Replace ``${NAME}`` by environment variables, everywhere."""
+        if isinstance(value, dict):
+            return {name: self.substituted(item, f"{key}.{name}".lstrip(".")) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.substituted(item, f"{key}.{index}") for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def variable(match: re.Match[str]) -> str:
+            if match[1] not in os.environ:
+                raise self.error(key, f"{value!r} needs the environment variable {match[1]}, which is not set")
+            return os.environ[match[1]]
+
+        return _VARIABLE.sub(variable, value)
+
+    def parse(self, model: type[BaseModel], data: Any, key: str) -> Any:
+        """Validate one table; the first fault becomes one line."""
+        if not isinstance(data, Mapping):
+            raise self.error(key, f"got {data!r}, expected a table with keys {', '.join(model.model_fields)}")
+        try:
+            return model.model_validate(dict(data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join([key, *map(str, first["loc"])]).lstrip(".")
+            raise self.error(where, _explain(first, model)) from None
+
+    def suite(self, data: dict[str, Any]) -> Suite:
+        """Resolve the whole file."""
+        self.known_keys(data, Suite, "")
+        out = dict(data)
+        for section, (kind, entry) in _SECTIONS.items():
+            out[section] = {n: self.use(kind, entry, e, f"{section}.{n}") for n, e in self.table(data, section)}
+        out["recognizers"] = {n: self.recognizer(e, f"recognizers.{n}") for n, e in self.table(data, "recognizers")}
+        out["models"] = {n: self.model(e, f"models.{n}") for n, e in self.table(data, "models")}
+        out["rows"] = {n: self.row(n, e, out) for n, e in self.table(data, "rows")}
+        if data.get("dataset") is not None:
+            out["dataset"] = self.dataset(data["dataset"])
+        out["aligner"] = self.aligner(data.get("aligner", "mtcnn"), "aligner")
+        if data.get("trainer") is not None:
+            out["trainer"] = self.trainer(data["trainer"], "trainer")
+        if not isinstance(data.get("evaluate"), list):
+            raise self.error("evaluate", "expected a list of evaluators, such as [{use: separability, ...}]")
+        out["evaluate"] = [
+            self.use("evaluators", EvaluateEntry, e, f"evaluate.{i}") for i, e in enumerate(data["evaluate"])
+        ]
+        suite: Suite = self.parse(Suite, out, "")
+        return suite
+
+    def table(self, data: dict[str, Any], section: str) -> list[tuple[str, Any]]:
+        entries = data.get(section) or {}
+        if not isinstance(entries, dict):
+            raise self.error(section, f"expected a table of names, got {type(entries).__name__}")
+        return [(str(name), entry) for name, entry in entries.items()]
+
+    def known_keys(self, data: Mapping[str, Any], model: type[BaseModel], key: str) -> None:
+        for name in data:
+            if name not in model.model_fields:
+                raise self.error(f"{key}.{name}".lstrip("."), unknown_key(str(name), model.model_fields))
+
+    def component(self, kind: str, name: Any, key: str) -> type[Component]:
+        try:
+            return registry().load(kind, str(name))
+        except InputError as error:
+            raise self.error(key, str(error)) from error
+
+    def settings(self, cls: type[Component], given: Any, key: str) -> dict[str, Any]:
+        """A component's settings with every default, paths made absolute."""
+        if given is None:
+            given = {}
+        if isinstance(given, Mapping):
+            self.known_keys(given, cls.Settings, key)
+        settings = self.parse(cls.Settings, given, key)
+        out: dict[str, Any] = settings.model_dump(mode="json")
+        for name, value in settings:
+            if isinstance(value, Path):
+                out[name] = str(self.existing(str(value), f"{key}.{name}"))
+        return out
+
+    def existing(self, text: str, key: str) -> Path:
+        path = (self.folder / Path(text).expanduser()).resolve()
+        if not path.exists():
+            raise self.error(key, f"{text!r} does not exist (looked for {path}); paths are relative to the suite file")
+        return path
+
+    def use(self, kind: str, entry: type[_Entry], data: Any, key: str) -> dict[str, Any]:
+        """An entry whose further keys are the component's settings."""
+        if isinstance(data, str):
+            data = {"use": data}
+        if not isinstance(data, dict) or "use" not in data:
+            raise self.error(key, f"got {data!r}, expected a table with a key 'use' that names one of the {kind}")
+        cls = self.component(kind, data["use"], f"{key}.use")
+        own = {name: value for name, value in data.items() if name in entry.model_fields and name != "settings"}
+        inline = {name: value for name, value in data.items() if name not in entry.model_fields}
+        given = data.get("settings") or {}
+        both = set(inline) & set(given)
+        if both:
+            raise self.error(f"{key}.{min(both)}", "given twice: beside 'use' and under 'settings'")
+        own["settings"] = self.settings(cls, {**given, **inline}, key)
+        return own
+
+    def aligner(self, data: Any, key: str) -> dict[str, Any]:
+        return self.use("aligners", Use, data, key)
+
+    def weights(self, text: str, key: str) -> str:
+        """``demo:NAME`` stays; a path becomes absolute."""
+        if text.startswith("demo:"):
+            try:
+                registry().find("weights", text.removeprefix("demo:"))
+            except InputError as error:
+                raise self.error(key, str(error)) from error
+            return text
+        return str(self.existing(text, key))
+
+    def recipe_settings(self, data: dict[str, Any], cls: Any, key: str) -> dict[str, Any]:
+        recipe = data.get("recipe") or ""
+        recipes = getattr(cls, "recipes", {})
+        if recipe and recipe not in recipes:
+            raise self.error(f"{key}.recipe", f"unknown recipe {recipe!r}" + _nearest(recipe, recipes))
+        return self.settings(cls, {**recipes.get(recipe, {}), **(data.get("settings") or {})}, f"{key}.settings")
+
+    def trainer(self, data: Any, key: str) -> dict[str, Any]:
+        data = {"use": data} if isinstance(data, str) else dict(data)
+        self.known_keys(data, TrainerEntry, key)
+        cls = self.component("trainers", data.get("use"), f"{key}.use")
+        return {**data, "settings": self.recipe_settings(data, cls, key)}
+
+    def recognizer(self, data: Any, key: str) -> dict[str, Any]:
+        entry: RecognizerEntry = self.parse(RecognizerEntry, self.with_aligner(data, key), key)
+        self.one_of(entry.weights, entry.train, key, "weights", "train")
+        if entry.weights:
+            return {"weights": self.weights(entry.weights, f"{key}.weights")}
+        cls = self.component("trainers", entry.train, f"{key}.train")
+        out = entry.model_dump(exclude_none=True)
+        return {**out, "settings": self.recipe_settings(out, cls, key)}
+
+    def with_aligner(self, data: Any, key: str) -> Any:
+        if isinstance(data, dict) and data.get("aligner") is not None:
+            return {**data, "aligner": self.aligner(data["aligner"], f"{key}.aligner")}
+        return data
+
+    def model(self, data: Any, key: str) -> dict[str, Any]:
+        entry: ModelEntry = self.parse(ModelEntry, data, key)
+        self.one_of(entry.weights, entry.fit, key, "weights", "fit")
+        if entry.weights:
+            return {"weights": self.weights(entry.weights, f"{key}.weights")}
+        cls = self.component("generators", entry.fit, f"{key}.fit")
+        return {**entry.model_dump(), "settings": self.settings(cls, entry.settings, f"{key}.settings")}
+
+    def one_of(self, a: str, b: str, key: str, first: str, second: str) -> None:
+        if bool(a) == bool(b):
+            raise self.error(key, f"expected exactly one of the keys '{first}' and '{second}'")
+
+    def row(self, name: str, data: Any, out: dict[str, Any]) -> dict[str, Any]:
+        """Resolve a row; a source or recognizer that it writes in place becomes an entry of its section."""
+        key = f"rows.{name}"
+        data = self.with_aligner(data, key)
+        if isinstance(data, dict) and "path" in data:
+            data = dict(data)
+            source = {"use": "images", "path": data.pop("path")}
+            out["sources"][name] = self.use("sources", Use, source, key)
+            data["source"] = name
+        if isinstance(data, dict) and isinstance(data.get("recognizer"), dict):
+            out["recognizers"][name] = self.recognizer(data["recognizer"], f"{key}.recognizer")
+            data = {**data, "recognizer": name}
+        entry: RowEntry = self.parse(RowEntry, data, key)
+        self.one_of(entry.use, entry.recognizer, key, "use", "recognizer")
+        if entry.recognizer:
+            return {"recognizer": entry.recognizer}
+        cls = self.component("generators", entry.use, f"{key}.use")
+        settings = self.settings(cls, entry.settings, f"{key}.settings")
+        return {**entry.model_dump(exclude_none=True), "settings": settings}
+
+    def dataset(self, data: Any) -> dict[str, Any]:
+        out = dict(data) if isinstance(data, dict) else data
+        if isinstance(out, dict) and out.get("contexts") is not None:
+            out["contexts"] = self.use("contexts", ContextsEntry, out["contexts"], "dataset.contexts")
+        entry: DatasetEntry = self.parse(DatasetEntry, out, "dataset")
+        return entry.model_dump()
+
+
+def unknown_key(name: str, known: Any) -> str:
+    """The text for a key nobody knows, with the nearest known one."""
+    return f"unknown key {name!r}" + _nearest(name, known)
+
+
+def _nearest(name: str, known: Any) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f", expected one of {', '.join(names) or 'none'}{hint}"
+
+
+def _explain(fault: Any, model: type[BaseModel]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return unknown_key(str(fault["loc"][-1]), model.model_fields)
+    if fault["type"] == "missing":
+        return "this key is missing"
+    text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"got {fault['input']!r}, expected: {text.removeprefix('should be ')}"
+
+
+def _pruned(value: Any) -> Any:
+    """Without the empty entries that mean 'not given', so that the resolved file stays readable."""
+    if isinstance(value, dict):
+        kept = {name: item if name == "settings" else _pruned(item) for name, item in value.items()}
+        return {name: item for name, item in kept.items() if item not in (None, "", [], {})}
+    return [_pruned(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""What plugin authors use in their tests, and the smallest generator there is."""

@@ -1,0 +1,121 @@
+"""One result in MLflow's words: parameters, metrics, curves and tags, within MLflow's limits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from harness.results import Result
+
+# Limits of MLflow 3 (mlflow/utils/validation.py).
+MAX_PARAM_CHARS = 6000
+MAX_TAG_CHARS = 8000
+MAX_KEY_CHARS = 250
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a run says: parameters, single numbers, curves of (step, value), and tags (which alone may change)."""
+
+    params: dict[str, str]
+    scalars: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]]
+    tags: dict[str, str]
+    curves_digest: str
+
+    @classmethod
+    def of(cls, result: Result) -> Content:
+        """Read a result."""
+        params = {"row": result.row, "generator": result.generator, "seed": result.seed, **result.parameters}
+        curves = {clean_name(name): points for name, points in result.curves.items()}
+        curves_text = json.dumps(result.curves, sort_keys=True)
+        return cls(
+            params={clean_name(name): _shorten(_text(value), MAX_PARAM_CHARS) for name, value in params.items()},
+            scalars={clean_name(name): value for name, value in _scalars(result)},
+            curves=curves,
+            tags={clean_name(name): _shorten(value, MAX_TAG_CHARS) for name, value in _tags(result).items()},
+            curves_digest=hashlib.sha256(curves_text.encode()).hexdigest() if curves else "",
+        )
+
+    def contradicts(self, run: Any) -> bool:
+        """Whether the run already says something that this content does not say, or says otherwise."""
+        params, metrics = run.data.params, run.data.metrics
+        curves = run.data.tags.get("harness.curves", "")
+        return (
+            any(self.params.get(name) != value for name, value in params.items())
+            or any(not _same(self.scalars.get(n), v) for n, v in metrics.items() if n not in self.curves)
+            or (curves != "" and curves != self.curves_digest)
+        )
+
+
+def clean_name(name: str) -> str:
+    """A name that MLflow takes: letters, digits and ``_ . - / space``, one way to write it, 250 characters at most."""
+    cleaned = re.sub(r"[^\w.\- /]", "_", name, flags=re.ASCII)
+    cleaned = posixpath.normpath(cleaned.strip("/ ") or "_").replace("../", "_/")
+    cleaned = "_" if cleaned in {".", ".."} else cleaned
+    if len(cleaned) > MAX_KEY_CHARS:
+        cleaned = f"{cleaned[: MAX_KEY_CHARS - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return cleaned
+
+
+def _scalars(result: Result) -> Iterator[tuple[str, float]]:
+    for metric in result.metrics:
+        yield metric.name, metric.value
+        if metric.interval is not None:
+            yield f"{metric.name}.low", metric.interval[0]
+            yield f"{metric.name}.high", metric.interval[1]
+        if metric.std_folds is not None:
+            yield f"{metric.name}.std_folds", metric.std_folds
+    if result.status == "failed":
+        return  # costs so far would contradict those of the completed row
+    for kind in dict.fromkeys(stage.kind for stage in result.stages):
+        stages = [stage for stage in result.stages if stage.kind == kind]
+        yield f"stages/{kind}/seconds", sum(stage.seconds for stage in stages)
+        if images := sum(stage.images for stage in stages):
+            yield f"stages/{kind}/images", images
+            yield f"stages/{kind}/rejected", sum(stage.rejected for stage in stages)
+    yield "stages/seconds", sum(stage.seconds for stage in result.stages)
+    yield "stages/gpu_hours", sum(stage.gpu_hours for stage in result.stages)
+
+
+def _tags(result: Result) -> dict[str, str]:
+    environment = result.environment
+    size = result.dataset
+    tags = {
+        "harness.status": result.status,
+        "harness.error": result.error,
+        "harness.recipe": result.recipe,
+        "harness.dataset": "" if size is None else f"{size.identities} identities x {size.per_identity} images",
+        "harness.commercial_use": result.commercial_use,
+        "harness.shipped": ", ".join(result.shipped),
+        "harness.generator_fits": str(result.generator_fits),
+        "harness.version": environment.harness,
+        "harness.plugins": ", ".join(f"{name} {version}" for name, version in sorted(environment.plugins.items())),
+        "harness.torch": environment.torch,
+        "harness.device": environment.device,
+        "harness.commit": environment.commit,
+    }
+    for metric in result.metrics:
+        tags.setdefault(f"harness.protocol.{metric.name.split('/')[0]}", metric.protocol)
+    for stage in result.stages:
+        name = f"harness.content.{stage.kind}"
+        tags[name] = f"{tags[name]}, {stage.content}" if name in tags else stage.content
+    return tags
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _same(mine: float | None, theirs: float) -> bool:
+    return mine is not None and (mine == theirs or (math.isnan(mine) and math.isnan(theirs)))

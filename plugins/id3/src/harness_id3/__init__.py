@@ -1,0 +1,1 @@
+"""ID3: attribute conditioning, ID-preserving loss and adjusted-score sampling."""

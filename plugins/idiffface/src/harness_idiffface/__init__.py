@@ -1,0 +1,1 @@
+"""IDiff-Face: identity-conditioned latent diffusion with contextual partial dropout."""

@@ -1,0 +1,1 @@
+"""NegFaceDiff: negative-context guidance for identity-conditioned diffusion."""

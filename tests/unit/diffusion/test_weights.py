@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from harness.diffusion.schedule import linear_schedule, published_vectors
+from harness.diffusion.unet import ConditionalUNet, UNetConfig
+from harness.diffusion.weights import load_published_idiffface, load_strict, take_prefix
+from harness.errors import DataError
+
+
+def _tensors() -> dict[str, torch.Tensor]:
+    return {"weight": torch.ones(2, 3, dtype=torch.float16), "bias": torch.full((2,), 2.0)}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_loads_and_converts(device: str) -> None:
+    module = nn.Linear(3, 2, device=device)
+    load_strict(module, _tensors(), "file")
+    assert module.weight.dtype == torch.float32
+    assert module.weight.requires_grad
+    assert torch.equal(module(torch.ones(1, 3)), torch.full((1, 2), 5.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": None}, r"model.safetensors: .*missing bias \[2\]"),
+        ({"extra": torch.ones(1)}, r"unexpected extra \[1\]"),
+        ({"weight": torch.ones(3, 2)}, r"weight has shape \[3, 2\], expected \[2, 3\]"),
+    ],
+)
+def test_names_what_does_not_fit(change: dict[str, torch.Tensor | None], message: str) -> None:
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    tensors = {n: t for n, t in {**_tensors(), **change}.items() if t is not None}
+    with pytest.raises(DataError, match=message):
+        load_strict(module, tensors, "model.safetensors")
+    assert torch.equal(module.weight, before), "nothing is loaded by half"
+
+
+def test_long_lists_are_cut() -> None:
+    with pytest.raises(DataError, match="and 1 more"):
+        load_strict(nn.Linear(3, 2), {"a": torch.ones(1), "b": torch.ones(1)}, "file")
+
+
+def test_take_prefix() -> None:
+    assert set(take_prefix({"a.b": torch.ones(1), "c": torch.ones(1)}, "a.")) == {"b"}
+
+
+CONFIG = UNetConfig(
+    initial_channels=32, channel_multipliers=(1,), is_attention=(False,), n_blocks_per_resolution=1, context_channels=32
+)
+
+
+def _checkpoint() -> dict[str, torch.Tensor]:
+    tensors = {f"eps_model.{n}": t for n, t in ConditionalUNet(CONFIG).state_dict().items()}
+    return tensors | published_vectors(linear_schedule(40))
+
+
+def test_published_layout() -> None:
+    unet, schedule = load_published_idiffface(_checkpoint(), "file", CONFIG)
+    assert schedule.T == 40
+    assert not unet.training
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"betas": None}, "no tensor 'betas'"),
+        ({"sigmas": None}, "'sigmas' is missing"),
+        ({"betas": torch.full((40,), 0.1)}, "'betas' is not that of the linear schedule"),
+        ({"eps_model.final.bias": None}, "missing final.bias"),
+    ],
+)
+def test_other_checkpoints_are_refused(change: dict[str, torch.Tensor | None], message: str) -> None:
+    tensors = {n: t for n, t in {**_checkpoint(), **change}.items() if t is not None}
+    with pytest.raises(DataError, match=message):
+        load_published_idiffface(tensors, "file", CONFIG)
