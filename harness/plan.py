@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.components.base import Component
 from harness.components.evaluator import Evaluator
 from harness.components.generator import Generator
 from harness.components.protocol import Protocol
@@ -100,7 +99,8 @@ class _Planner:
     def plan(self) -> SuitePlan:
         suite = self.suite
         if suite.trainer is not None:
-            settings = self.instance("trainers", suite.trainer.use, suite.trainer.settings).identity()
+            cls = registry().load("trainers", suite.trainer.use)
+            settings = cls(cls.Settings.model_validate(suite.trainer.settings)).identity()
             self.out.recipe = digest([suite.trainer.use, settings, suite.crop_px])
         for seed in suite.seeds:
             for name, row in suite.rows.items():
@@ -124,7 +124,7 @@ class _Planner:
             registration = registry().find(*registered)
             cls = registry().load(*registered)
             component, target = registration.name, registration.target
-            identity = self.instance(*registered, settings).identity()
+            identity = cls(cls.schema(kind).model_validate(settings)).identity()
             code = {module: source_digest(module) for module in cls.code_modules()}
         key = stage_key(
             kind=kind,
@@ -139,10 +139,6 @@ class _Planner:
         references = {role: parent.id for role, parent in parents.items()}
         spec = StageSpec(kind, key, label, component, target, settings, seed, references, options)
         return self.out.stages.setdefault(spec.id, spec)
-
-    def instance(self, kind: str, name: str, settings: dict[str, Any]) -> Component:
-        cls = registry().load(kind, name)
-        return cls(cls.Settings.model_validate(settings))
 
     def source(self, name: str, key: str) -> StageSpec:
         entry = self.named(self.suite.sources, name, key, "sources")

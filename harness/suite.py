@@ -271,13 +271,13 @@ class _Resolver:
         except InputError as error:
             raise self.error(key, str(error)) from error
 
-    def settings(self, cls: type[Component], given: Any, key: str) -> dict[str, Any]:
-        """A component's settings with every default, paths made absolute."""
+    def settings(self, cls: type[Component], given: Any, key: str, kind: str = "") -> dict[str, Any]:
+        """A component's settings with every default, paths made absolute; ``kind`` is the stage they are for."""
         if given is None:
             given = {}
         if isinstance(given, Mapping):
-            self.known_keys(given, cls.Settings, key)
-        settings = self.parse(cls.Settings, given, key)
+            self.known_keys(given, cls.schema(kind), key)
+        settings = self.parse(cls.schema(kind), given, key)
         out: dict[str, Any] = settings.model_dump(mode="json")
         for name, value in settings:
             if isinstance(value, Path):
@@ -352,7 +352,7 @@ class _Resolver:
         if entry.weights:
             return {"weights": self.weights(entry.weights, f"{key}.weights")}
         cls = self.component("generators", entry.fit, f"{key}.fit")
-        return {**entry.model_dump(), "settings": self.settings(cls, entry.settings, f"{key}.settings")}
+        return {**entry.model_dump(), "settings": self.settings(cls, entry.settings, f"{key}.settings", "fit")}
 
     def one_of(self, a: str, b: str, key: str, first: str, second: str) -> None:
         if bool(a) == bool(b):

@@ -29,13 +29,13 @@ class LandmarksAligner(Aligner):
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         """Warp every image whose five landmarks are known; see :class:`harness.components.Aligner`."""
         if crop.view != "arcface":
-            raise InputError(f"aligner landmarks makes arcface crops, but a {crop.view} crop was asked for")
+            raise InputError(f"aligner landmarks makes arcface crops, not {crop.view}; use aligner: none")
         count = len(batch)
         given = batch.landmarks
         points = np.full((count, 5, 2), np.nan, np.float32) if given is None else np.asarray(given, np.float32)
-        known = np.isfinite(points).all(axis=(1, 2))
+        known = [bool(np.isfinite(item).all()) for item in points]
         matrices = similarity(points, template(crop.size_px))
-        fits = matrices.any(axis=(1, 2))
+        fits = [bool(matrix.any()) for matrix in matrices]
         reasons = [NO_LANDMARKS if not k else None if f else SAME_POINT for k, f in zip(known, fits, strict=True)]
         unknown = np.full((count, 4), np.nan, np.float32)
         return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, points, unknown, unknown[:, 0].copy())

@@ -26,12 +26,12 @@ class MarginSettings(Settings):
 
     backbone: str = Field("small-cnn", description="name of the recognizer that is trained")
     backbone_settings: dict[str, Any] = Field(default_factory=dict, description="its settings; default: its own")
-    scale: float = Field(24.0, gt=0, description="s of CosFace; arXiv 1801.09414 uses 64 for large sets; ours: fewer people")
+    scale: float = Field(16.0, gt=0, description="s of CosFace; arXiv 1801.09414: 64; ours: less for fewer people")
     margin: float = Field(0.2, ge=0, lt=2, description="m of CosFace, in cosines; arXiv 1801.09414 uses 0.35")
     epochs: int = Field(12, ge=1, description="passes over the dataset")
     batch_size: int = Field(64, ge=2, description="images a step; the incomplete last batch of an epoch is dropped")
-    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD for this batch size")
-    schedule: Literal["cosine", "linear", "poly"] = Field("cosine", description="decay after the warm-up; poly: power 2")
+    lr: float = Field(0.05, gt=0, description="peak learning rate of SGD for this batch size")
+    schedule: Literal["cosine", "linear", "poly"] = Field("cosine", description="decay after warm-up; poly: power 2")
     warmup: float = Field(0.1, ge=0, lt=1, description="fraction of all steps in which lr rises linearly from 0")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; ArcFace reference: 0.9")
     weight_decay: float = Field(5e-4, ge=0, description="on all weights, the class matrix included; ArcFace reference")
@@ -47,8 +47,12 @@ class MarginTrainer(Trainer):
 
     Settings: ClassVar[type[Settings]] = MarginSettings
     license = APACHE
-    code = ("harness.builtin.margin", "harness.builtin.margin_loop", "harness.builtin.small_cnn",
-            "harness.builtin.small_cnn_net")
+    code = (
+        "harness.builtin.margin",
+        "harness.builtin.margin_loop",
+        "harness.builtin.small_cnn",
+        "harness.builtin.small_cnn_net",
+    )
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small-clean": {},
         "demo": {"epochs": 8, "dtype": "bfloat16", "save": "float16"},

@@ -78,12 +78,12 @@ class Loop:
         self.labels = torch.from_numpy(dataset.labels)
         classes = int(self.labels.max()) + 1 if len(dataset) else 0
         if classes < 2:
-            raise StageError(f"margin trainer: {len(dataset)} images of {classes} identities, expected at least 2 of each")
+            raise StageError(f"margin trainer: {len(dataset)} images of {classes} identities; expected 2 or more")
         self.batch = min(settings.batch_size, len(dataset))
         self.steps_per_epoch = len(dataset) // self.batch
         self.steps = settings.epochs * self.steps_per_epoch
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(self._seed("init"))
+            torch.default_generator.manual_seed(self._seed("init"))
             self.recognizer = backbone(backbone_settings(backbone, settings.backbone_settings), dataset.crop)
             self.head = nn.Parameter(torch.randn(classes, self.recognizer.width) * HEAD_STD)
         self.network: nn.Module = self.recognizer.network  # type: ignore[attr-defined]

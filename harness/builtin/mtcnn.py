@@ -45,7 +45,7 @@ class MTCNNSettings(Settings):
     proposal_threshold: float = Field(0.6, gt=0, lt=1, description="least confidence of the proposal network, P-Net")
     refine_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the refinement network, R-Net")
     output_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the output network, O-Net")
-    pyramid_factor: float = Field(0.709, gt=0.3, lt=0.95, description="ratio of neighboring scales of the image pyramid")
+    pyramid_factor: float = Field(0.709, gt=0.3, lt=0.95, description="ratio of neighboring image scales")
 
 
 class MTCNNAligner(Aligner):
@@ -66,7 +66,7 @@ class MTCNNAligner(Aligner):
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         """Detect and warp; see :class:`harness.components.Aligner`."""
         if crop.view != "arcface":
-            raise InputError(f"aligner mtcnn makes arcface crops, but a {crop.view} crop was asked for; use aligner: none")
+            raise InputError(f"aligner mtcnn makes arcface crops, not {crop.view}; use aligner: none")
         count = len(batch)
         landmarks = np.full((count, 5, 2), np.nan, dtype=np.float32)
         boxes = np.full((count, 4), np.nan, dtype=np.float32)
@@ -143,8 +143,10 @@ class MTCNNAligner(Aligner):
             settings.pyramid_factor,
             torch.device(device),
         )
-        return [(np.asarray(b, dtype=np.float64).reshape(-1, 5), np.asarray(p, dtype=np.float64).reshape(-1, 5, 2))
-                for b, p in zip(boxes, points, strict=True)]
+        return [
+            (np.asarray(b, dtype=np.float64).reshape(-1, 5), np.asarray(p, dtype=np.float64).reshape(-1, 5, 2))
+            for b, p in zip(boxes, points, strict=True)
+        ]
 
     def _load(self, device: str) -> Any:
         if self._networks is None:

@@ -21,7 +21,7 @@ _UNUSED = "num_batches_tracked"
 class SmallCNNSettings(Settings):
     """Settings of ``small-cnn``."""
 
-    width: int = Field(64, ge=8, le=1024, description="D, values of an embedding; source: ours, enough for 1,000 people")
+    width: int = Field(64, ge=8, le=1024, description="D, values of an embedding; ours: enough for 1,000 people")
 
 
 class SmallCNN(Recognizer):

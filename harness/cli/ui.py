@@ -78,7 +78,7 @@ def serve(uri: str, port: int, workdir: Path) -> None:
 
 
 @contextmanager
-def _child(command: list[str], env: dict[str, str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+def _child(command: list[str], env: dict[str, str] | None, folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a process group of its own, which is gone when the context ends, however it ends."""
     child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, preexec_fn=_end_with_parent)
     try:

@@ -70,6 +70,11 @@ class Component:
         return self.settings.model_dump(mode="json")  # type: ignore[no-any-return]
 
     @classmethod
+    def schema(cls, kind: str) -> type[BaseModel]:
+        """The settings schema of a stage kind: a generator is fitted with other settings than it samples with."""
+        return getattr(cls, "FitSettings", cls.Settings) if kind == "fit" else cls.Settings
+
+    @classmethod
     def code_modules(cls) -> tuple[str, ...]:
         """``code``, or its default."""
         return cls.code or (cls.__module__.partition(".")[0],)

@@ -6,7 +6,9 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.components.base import Component
+from pydantic import BaseModel
+
+from harness.components.base import Component, NoSettings
 from harness.components.data import ImageBatch, Model, Request, SamplePlan
 from harness.errors import StageError
 
@@ -20,11 +22,14 @@ class Generator(Component):
     """Makes face images for given identities, optionally from a model that was fitted on a source.
 
     Class attributes:
+        Settings: schema of a row's settings: how to sample.
+        FitSettings: schema of a model's settings: how to fit. In ``fit``, ``self.settings`` is one of these.
         accepts: kinds of Model that it can sample from; empty when it needs none.
         fits: kind of Model that ``fit`` gives; empty when it cannot be fitted.
         needs_contexts: whether the suite must give identity contexts.
     """
 
+    FitSettings: ClassVar[type[BaseModel]] = NoSettings
     accepts: ClassVar[frozenset[str]] = frozenset()
     fits: ClassVar[str] = ""
     needs_contexts: ClassVar[bool] = False

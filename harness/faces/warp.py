@@ -73,8 +73,10 @@ def warp(images: Images, matrices: NDArray[np.floating], size_px: int) -> Images
     """
     m = np.asarray(matrices, dtype=np.float64)
     if images.ndim != 4 or images.dtype != np.uint8 or m.shape != (len(images), 2, 3):
-        raise ValueError(f"got images {images.dtype} {images.shape} and matrices {m.shape}; expected uint8 [B, H, W, C]"
-                         " and [B, 2, 3]")
+        raise ValueError(
+            f"got images {images.dtype} {images.shape} and matrices {m.shape}; expected uint8 [B, H, W, C]"
+            " and [B, 2, 3]"
+        )
     out = np.zeros((len(images), size_px, size_px, images.shape[3]), dtype=np.uint8)
     determinant = m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]
     usable = np.isfinite(m).all(axis=(1, 2)) & (np.abs(determinant) > 1e-12)
@@ -110,4 +112,5 @@ def _sample(images: Images, m: Doubles, determinant: Doubles, size: int, factor:
     values = upper * (1.0 - fy) + lower * fy  # [B, KS, KS, C]
     if factor > 1:
         values = values.reshape(count, size, factor, size, factor, colors).mean(axis=(2, 4))
-    return np.floor(values + 0.5).astype(np.uint8)
+    out: Images = np.floor(values + 0.5).astype(np.uint8)
+    return out

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import hardsigmoid
 
 Channels = tuple[Tensor, Tensor, Tensor]
-Color = Channels | tuple[float, float, float]
+Triple = tuple[Tensor | float, Tensor | float, Tensor | float]
 
 
 class Scalars:
@@ -56,7 +56,7 @@ class Canvas:
         """A canvas of one color per image, of the shape of ``like``."""
         return cls([c.expand_as(like).clone() for c in color])
 
-    def paint(self, color: Color, alpha: Tensor) -> None:
+    def paint(self, color: Triple, alpha: Tensor) -> None:
         """Lay a color over the canvas; ``alpha`` float32 [B, N] in [0, 1] is its opacity."""
         for channel, c in zip(self.channels, color, strict=True):
             if isinstance(c, Tensor):

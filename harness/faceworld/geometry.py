@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.faceworld.canvas import Channels, Scalars, spot
+from harness.faceworld.canvas import Channels, Scalars, Triple, spot
 
 Float = NDArray[np.float64]
 MARCH_STEPS = 6
@@ -26,9 +26,8 @@ NOSE_TOP = 0.18  # y where the bridge of the nose starts
 def measure(slider: dict[str, Float], nuisance: dict[str, Float]) -> dict[str, Float]:
     """Lengths of a face, in head radii, from its sliders and the image's nuisances (float64 [B] each)."""
     aging = np.clip(nuisance["age"] / 100 * (1 + 0.25 * slider["age_rate"]), 0, 1.1)
-    return {"aging": aging, **_head(slider, aging), **_eyes(slider, nuisance, aging), **_nose_and_mouth(
-        slider, nuisance, aging
-    ), **_pose(nuisance)}  # fmt: skip
+    eyes, mouth = _eyes(slider, nuisance, aging), _nose_and_mouth(slider, nuisance, aging)
+    return {"aging": aging} | _head(slider, aging) | eyes | mouth | _pose(nuisance)
 
 
 def _head(s: dict[str, Float], aging: Float) -> dict[str, Float]:
@@ -145,7 +144,7 @@ def cast_rays(p: Scalars, size_px: int, first_row: int, rows: int) -> Rays:
     return Rays(u, v, origin, (-p.r20, -p.r21, -p.r22), p.scale * (size_px / 2))
 
 
-def meet_ellipsoid(rays: Rays, center: Color3, radii: Color3) -> tuple[Tensor, Tensor, Tensor]:
+def meet_ellipsoid(rays: Rays, center: Triple, radii: Triple) -> tuple[Tensor, Tensor, Tensor]:
     """Where rays enter and leave an ellipsoid.
 
     Args:
@@ -169,13 +168,11 @@ def meet_ellipsoid(rays: Rays, center: Color3, radii: Color3) -> tuple[Tensor, T
     return middle - half, middle + half, miss
 
 
-Color3 = tuple[Tensor | float, Tensor | float, Tensor | float]
-
-
 def taper(p: Scalars, y: Tensor) -> Tensor:
     """Width of the head at height y, as a share of its width at the cheeks, [B, N]."""
     low, high = (-0.15 - y).clamp_(min=0), (y - 0.2).clamp_(min=0)
-    return 1 - p.jaw_k * low.square() / (low + p.jaw_soft) - p.crown_k * high.square()
+    width = 1 - p.jaw_k * low.square() / (low + p.jaw_soft) - p.crown_k * high.square()
+    return width.clamp_(min=0.1)  # far above and below the head, where rays miss it
 
 
 def nose(p: Scalars, x: Tensor, y: Tensor) -> Tensor:

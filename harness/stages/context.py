@@ -54,7 +54,7 @@ class Stage:
     def component(self) -> Any:
         """The component, with its settings."""
         cls: type[Component] = import_target(self.spec.target)
-        return cls(cls.Settings.model_validate(self.spec.settings))
+        return cls(cls.schema(self.spec.kind).model_validate(self.spec.settings))
 
     def parent(self, role: str) -> Artifact | None:
         """The artifact in a role, or None when the stage has none there."""

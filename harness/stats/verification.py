@@ -47,18 +47,21 @@ def unit(embeddings: NDArray[np.floating]) -> Doubles:
     """Rows [N, D] divided by their L2 norm, float64; a zero row stays zero."""
     x = np.asarray(embeddings, dtype=np.float64)
     norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    out = np.zeros_like(x)
+    np.divide(x, norms, out=out, where=norms > 0)
+    return out
 
 
 def flip_fused(plain: NDArray[np.floating], mirrored: NDArray[np.floating]) -> Doubles:
-    """Unit vectors of the sum of two *raw* embeddings [N, D], of an image and of its mirror image (reference flip test)."""
+    """Unit vectors of the sum of two raw embeddings [N, D], of images and their mirror images (reference flip test)."""
     return unit(np.asarray(plain, dtype=np.float64) + np.asarray(mirrored, dtype=np.float64))
 
 
 def squared_distances(first: Doubles, second: Doubles) -> Doubles:
     """Squared Euclidean distance of each pair of rows [P, D]; for unit vectors it is 2 - 2 cosine, in [0, 4]."""
     difference = first - second
-    return np.einsum("pd,pd->p", difference, difference)
+    out: Doubles = (difference**2).sum(axis=1)
+    return out
 
 
 def fold_accuracies(distances: Doubles, same: Bools, fold: NDArray[np.integer[Any]]) -> FoldResult:

@@ -27,31 +27,38 @@ class Content:
     scalars: dict[str, float]
     curves: dict[str, list[tuple[int, float]]]
     tags: dict[str, str]
-    curves_digest: str
 
     @classmethod
     def of(cls, result: Result) -> Content:
         """Read a result."""
         params = {"row": result.row, "generator": result.generator, "seed": result.seed, **result.parameters}
         curves = {clean_name(name): points for name, points in result.curves.items()}
-        curves_text = json.dumps(result.curves, sort_keys=True)
         return cls(
             params={clean_name(name): _shorten(_text(value), MAX_PARAM_CHARS) for name, value in params.items()},
             scalars={clean_name(name): value for name, value in _scalars(result)},
             curves=curves,
             tags={clean_name(name): _shorten(value, MAX_TAG_CHARS) for name, value in _tags(result).items()},
-            curves_digest=hashlib.sha256(curves_text.encode()).hexdigest() if curves else "",
         )
 
     def contradicts(self, run: Any) -> bool:
         """Whether the run already says something that this content does not say, or says otherwise."""
         params, metrics = run.data.params, run.data.metrics
-        curves = run.data.tags.get("harness.curves", "")
         return (
             any(self.params.get(name) != value for name, value in params.items())
             or any(not _same(self.scalars.get(n), v) for n, v in metrics.items() if n not in self.curves)
-            or (curves != "" and curves != self.curves_digest)
+            or any(self.curve_digests().get(name) != digest for name, digest in logged_curves(run).items())
         )
+
+    def curve_digests(self) -> dict[str, str]:
+        """A short digest of each curve, by name; a tag keeps them, since reading curves back is slow."""
+        texts = {name: json.dumps(points) for name, points in self.curves.items()}
+        return {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in texts.items()}
+
+
+def logged_curves(run: Any) -> dict[str, str]:
+    """The digests of the curves that a run holds."""
+    found: dict[str, str] = json.loads(run.data.tags.get("harness.curves") or "{}")
+    return found
 
 
 def clean_name(name: str) -> str:

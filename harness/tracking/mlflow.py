@@ -9,6 +9,7 @@ the old one is marked as superseded. All times come from the result files, so fi
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import uuid
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import DataError, HarnessError
 from harness.hookspecs import hookimpl
 from harness.results import FILE_NAME, Result, iterate_results
-from harness.tracking.content import Content
+from harness.tracking.content import Content, logged_curves
 
 if TYPE_CHECKING:
     from harness.plan import SuitePlan
@@ -229,14 +230,14 @@ class Tracker:
         now = int(result.finished * 1000)
         there = run.data.metrics
         metrics = [Metric(name, value, now, 0) for name, value in content.scalars.items() if name not in there]
-        if content.curves and run.data.tags.get("harness.curves") != content.curves_digest:
-            metrics += [Metric(name, v, now, step) for name, points in content.curves.items() for step, v in points]
+        curves = {name: points for name, points in content.curves.items() if name not in logged_curves(run)}
+        metrics += [Metric(name, value, now, step) for name, points in curves.items() for step, value in points]
         for batch in _batches(metrics, MAX_METRICS_PER_BATCH):
             self._client.log_batch(run.info.run_id, metrics=batch)
         params = [Param(name, value) for name, value in content.params.items() if name not in run.data.params]
         for batch in _batches(params, MAX_PARAMS_PER_BATCH):
             self._client.log_batch(run.info.run_id, params=batch)
-        wanted = {**content.tags, "harness.curves": content.curves_digest}
+        wanted = {**content.tags, "harness.curves": json.dumps(content.curve_digests())}
         tags = [RunTag(name, value) for name, value in wanted.items() if run.data.tags.get(name, "") != value]
         for batch in _batches(tags, MAX_PARAMS_PER_BATCH):
             self._client.log_batch(run.info.run_id, tags=batch)
@@ -247,7 +248,7 @@ class Tracker:
 
     def _create(self, key: Sequence[str], name: str, started: float | None, tags: dict[str, str]) -> Any:
         labels = dict(zip(("harness.suite", "harness.row", "harness.seed"), key, strict=False))
-        every = {"harness.id": self._identity(*key), "harness.owner": self._owner, "mlflow.source.name": "harness"}
+        every = {"harness.id": self._identity(*key), "harness.current": "yes", "mlflow.source.name": "harness"}
         start_ms = None if started is None else int(started * 1000)
         return self._client.create_run(
             self._experiment, start_time=start_ms, tags={**every, **labels, **tags}, run_name=name
@@ -255,7 +256,7 @@ class Tracker:
 
     def _supersede(self, run: Any, successor: str) -> None:
         self._client.set_tag(run.info.run_id, "harness.superseded_by", successor)
-        self._client.set_tag(run.info.run_id, "harness.id", f"superseded {run.data.tags['harness.id']}")
+        self._client.set_tag(run.info.run_id, "harness.current", "no")
         self._client.update_run(run.info.run_id, name=f"{run.info.run_name} (superseded)")
 
     def _end(self, run_id: str, status: str, finished: float) -> None:
@@ -266,9 +267,8 @@ class Tracker:
 
     def _find(self, *key: str) -> Any | None:
         """The run of a suite (one word) or of a row and seed (three), unless it was superseded or deleted."""
-        runs = self._client.search_runs(
-            [self._experiment], f"tags.\"harness.id\" = '{self._identity(*key)}'", max_results=1
-        )
+        wanted = f"tags.\"harness.id\" = '{self._identity(*key)}' and tags.\"harness.current\" = 'yes'"
+        runs = self._client.search_runs([self._experiment], wanted, max_results=1)
         return runs[0] if runs else None
 
     def _identity(self, *key: str) -> str:

@@ -103,8 +103,9 @@ class Terminal:
         rejected = f", {record.rejected:,} rejected" if record.rejected else ""
         images = f", {record.images:,} images{rejected}" if record.images else ""
         how = "cached, made in" if record.cached else "done in"
-        total = f"/{self._total}" if self._total else ""
-        self._say(f"[{self._finished}{total}] {stage}: {how} {_duration(record.seconds)}{images}")
+        # What lies under a cached stage is not looked at, so the total is known only where nothing is cached.
+        position = "" if self._cached or not self._total else f"[{self._finished}/{self._total}] "
+        self._say(f"{position}{stage}: {how} {_duration(record.seconds)}{images}")
 
     @hookimpl
     def row_finished(self, result: Result, folder: Path) -> None:

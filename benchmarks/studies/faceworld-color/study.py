@@ -93,7 +93,8 @@ def evaluate(network: SmallNet, grey: bool, tests: dict[str, Images], count: int
         for name, images in tests.items():
             listed = pairs(name, count)
             inputs = to_input(images, grey)
-            embeddings = torch.cat([F.normalize(network(part)) for part in torch.chunk(inputs, len(inputs) // 256 + 1)]).double().numpy()
+            batches = torch.chunk(inputs, len(inputs) // 256 + 1)
+            embeddings = torch.cat([F.normalize(network(part)) for part in batches]).double().numpy()
             scores = (embeddings[listed.a] * embeddings[listed.b]).sum(1)
             out[name] = accuracy(scores, listed.same, listed.fold)
     return out

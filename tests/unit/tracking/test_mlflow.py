@@ -128,17 +128,18 @@ def test_artifacts_lie_in_the_workdir(workdir: Path, make: Make, put: Put, monke
 
 
 def test_a_failed_row_is_a_failed_run_and_reopens_when_it_succeeds(workdir: Path, make: Make, put: Put) -> None:
-    put(make(status="failed", error="too few identities", metrics=[], curves={}, figures=[], tables=[]))
+    some = {"fit/loss": [(0, 1.0)]}
+    put(make(status="failed", error="too few identities", metrics=[], curves=some, figures=[], tables=[]))
     sync(workdir)
     (failed,), (parent,) = runs(workdir, kind="row"), runs(workdir, kind="suite")
     assert (failed.info.status, parent.info.status) == ("FAILED", "FAILED")
     assert failed.data.tags["harness.error"] == "too few identities"
-    put(make())
+    put(make(curves={**some, "train/loss": [(0, 2.0), (1, 1.5)]}))
     assert sync(workdir).updated == 1
     (done,), (parent,) = runs(workdir, kind="row"), runs(workdir, kind="suite")
     assert done.info.run_id == failed.info.run_id
     assert (done.info.status, done.data.tags["harness.error"], parent.info.status) == ("FINISHED", "", "FINISHED")
-    assert done.data.metrics["train/loss"] == 1.5
+    assert (done.data.metrics["fit/loss"], done.data.metrics["train/loss"]) == (1.0, 1.5)
 
 
 def test_a_result_that_only_adds_reopens_its_run(workdir: Path, make: Make, put: Put) -> None:
@@ -157,7 +158,7 @@ def test_a_result_that_only_adds_reopens_its_run(workdir: Path, make: Make, put:
 
 
 @pytest.mark.parametrize(
-    "change", [{"accuracy": 0.9}, {"parameters": {"settings.gamma": 0.2}}, {"curves": {"a": [(0, 1)]}}]
+    "change", [{"accuracy": 0.9}, {"parameters": {"settings.gamma": 0.2}}, {"curves": {"train/loss": [(0, 1.0)]}}]
 )
 def test_a_result_that_contradicts_its_run_gets_a_new_one(
     workdir: Path, make: Make, put: Put, change: dict[str, Any]

@@ -1,1 +1,13 @@
-"""ID3: attribute conditioning, ID-preserving loss and adjusted-score sampling."""
+"""ID3: attribute conditioning, ID-preserving loss and adjusted-score sampling (arXiv 2409.17576)."""
+
+from harness.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_generators(register: Register) -> None:
+    register("id3", "harness_id3.generator:ID3")
+
+
+@hookimpl
+def register_weights(register: Register) -> None:
+    register("id3", "harness_id3:demo/id3.safetensors")

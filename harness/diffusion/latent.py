@@ -1,0 +1,295 @@
+"""A whole latent diffusion model: first stage, denoiser and noise schedule as one artifact, fitted and sampled.
+
+What IDiff-Face fits, NegFaceDiff samples from and ID3 builds on. It travels as a :class:`harness.components.Model` of
+kind ``latent-diffusion/1``: tensors under ``unet.`` and ``first_stage.``, plain settings to rebuild them from.
+
+Letters: N images, B batch, S image side, C, H, W latent channels, height and width, E context width, T steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.components.data import Floats, Images, Model, SamplePlan
+from harness.diffusion.autoencoder import PixelStage, SmallAutoencoder, SmallConfig
+from harness.diffusion.samplers import SAMPLERS, Denoiser
+from harness.diffusion.schedule import Schedule, linear_schedule
+from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
+from harness.diffusion.training import (
+    Batch,
+    Hooks,
+    Loss,
+    TrainSettings,
+    denoising_loss,
+    train_autoencoder,
+    train_denoiser,
+)
+from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, Contextualised, UNetConfig
+from harness.diffusion.weights import load_strict, take_prefix
+from harness.faces.coding import from_unit, to_unit
+
+if TYPE_CHECKING:
+    from harness.components.recognizer import Recognizer
+    from harness.components.run import Run
+    from harness.faces.faceset import FaceSet
+
+KIND = "latent-diffusion/1"
+UNET, FIRST_STAGE = "unet.", "first_stage."
+FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": {"kind": "pixel", "unshuffle": 2}}
+CHECKPOINTS = 20  # over each training
+
+
+@dataclass(frozen=True)
+class LatentDiffusion:
+    """The parts, on one device, in evaluation mode."""
+
+    unet: ConditionalUNet
+    first_stage: SmallAutoencoder | PixelStage
+    schedule: Schedule
+    size_px: int
+
+    @classmethod
+    def from_model(cls, model: Model, device: str = "cpu") -> LatentDiffusion:
+        """Rebuild the parts from an artifact.
+
+        Raises:
+            DataError: tensors do not fit the settings.
+        """
+        settings = model.settings
+        with torch.device("meta"):
+            unet = ConditionalUNet(UNetConfig.from_dict(settings["unet"]))
+        load_strict(unet, take_prefix(model.tensors, UNET), "model")
+        stage = build_first_stage(settings["first_stage"])
+        load_strict(stage, take_prefix(model.tensors, FIRST_STAGE), "model")
+        schedule = linear_schedule(settings["T"])
+        for module in (unet, stage):
+            module.to(device).eval().requires_grad_(False)
+        return cls(unet, stage, schedule, settings["size_px"])
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values from which :meth:`from_model` rebuilds the parts."""
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.unet.config).items()}
+        if isinstance(self.first_stage, PixelStage):
+            stage: dict[str, Any] = {"kind": "pixel", "unshuffle": self.first_stage.unshuffle}
+        else:
+            stage = {"kind": "small", **dataclasses.asdict(self.first_stage.config)}
+        return {"unet": config, "first_stage": stage, "T": self.schedule.T, "size_px": self.size_px}
+
+    def tensors(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+        """The tensors of an artifact.
+
+        Args:
+            weights: of the denoiser and whatever a method adds, by their names in the artifact.
+            dtype: of the floating point tensors on disk.
+        """
+        stage = {f"{FIRST_STAGE}{name}": tensor for name, tensor in self.first_stage.state_dict().items()}
+        both = {**weights, **stage}
+        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in both.items()}
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        with torch.no_grad():
+            device = next(self.unet.parameters()).device
+            z = self.first_stage.encode(torch.zeros(1, 3, self.size_px, self.size_px, device=device))
+        return int(z.shape[1]), int(z.shape[2]), int(z.shape[3])
+
+
+def build_first_stage(settings: Mapping[str, Any]) -> SmallAutoencoder | PixelStage:
+    """A first stage from its plain settings."""
+    values = dict(settings)
+    kind = values.pop("kind")
+    return PixelStage(**values) if kind == "pixel" else SmallAutoencoder(SmallConfig(**values))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source ready to fit a denoiser on: latents [N, C, H, W], those of the mirrored images, contexts [N, E]."""
+
+    first_stage: SmallAutoencoder | PixelStage
+    latents: Tensor
+    mirrored: Tensor
+    contexts: Tensor
+
+
+def prepare(
+    source: FaceSet, recognizer: Recognizer, run: Run, settings: LatentFitSettings, saved: dict[str, Any]
+) -> Prepared:
+    """Fit the first stage and turn a source into latents and contexts.
+
+    The context of an image is the unit-norm embedding of the raw, unmirrored image (methods 1.6, 1.7).
+
+    Args:
+        saved: the run's checkpoint so far, which this function reads and extends: ``{"first_stage": ...}``.
+    """
+    images = source.images()
+    pixels = to_unit(images, settings.size_px)
+    levels = ((pixels + 1.0) * 127.5).round().to(torch.uint8)  # [N, 3, S, S]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(run.generator("first-stage-weights").integers(2**62)))
+        stage = build_first_stage(FIRST_STAGES[settings.first_stage]).to(run.device)
+    if isinstance(stage, SmallAutoencoder):
+        if "first_stage" in saved:
+            load_strict(stage, saved["first_stage"], "checkpoint")
+        else:
+            train = _autoencoder_training(settings)
+            hooks = _hooks(run, train.steps, saved, "autoencoder")
+            train_autoencoder(stage, levels, train, seed=run.seed, hooks=hooks)
+            saved.pop("autoencoder", None)
+            saved["first_stage"] = stage.state_dict()
+    stage.eval().requires_grad_(False)
+    latents, mirrored = (_encode(stage, x, run.device) for x in (pixels, pixels.flip(3)))
+    embeddings = recognizer.embed(images)
+    contexts = torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    return Prepared(stage, latents, mirrored, contexts)
+
+
+def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
+    steps = settings.autoencoder_steps
+    return TrainSettings(
+        steps=steps,
+        batch_size=64,
+        learning_rate=1e-3,
+        lr_schedule="cosine",
+        warmup=min(100, steps // 10),
+        dtype=settings.dtype,
+        checkpoint_every=max(1, steps // CHECKPOINTS),
+    )
+
+
+def _encode(stage: SmallAutoencoder | PixelStage, pixels: Tensor, device: str, batch_size: int = 256) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([stage.encode(part.to(device)).cpu() for part in torch.split(pixels, batch_size)])
+
+
+def _hooks(run: Run, steps: int, saved: dict[str, Any], name: str) -> Hooks:
+    """Connect a training loop to the run: progress, curves, stopping, and a checkpoint under its own name."""
+    progress = run.progress(steps, f"{name} steps")
+
+    def on_step(step: int) -> None:
+        progress.advance(step - progress.done)
+
+    def save(state: dict[str, Tensor]) -> None:
+        saved[name] = state
+        run.checkpoint.save(saved)
+
+    return Hooks(
+        on_step=on_step,
+        log=lambda what, value, step: run.log(f"{name}/{what}", value, step),
+        save=save,
+        restore=lambda: saved.get(name),
+        stop_requested=lambda: run.stop_requested,
+    )
+
+
+def fit_latent_diffusion(
+    source: FaceSet,
+    recognizer: Recognizer,
+    run: Run,
+    settings: LatentFitSettings,
+    *,
+    cpd: float,
+    network: Callable[[UNetConfig], nn.Module] | None = None,
+    extra: Mapping[str, Tensor] | None = None,
+    loss: Callable[[Prepared, Schedule], Loss] | None = None,
+) -> tuple[LatentDiffusion, dict[str, Tensor]]:
+    """Fit the first stage, then a denoiser, from the run's checkpoint on.
+
+    Args:
+        settings: size, length and rates.
+        cpd: contextual partial dropout, the chance per context component.
+        network: builds what is trained around a U-Net of the given size; it has the U-Net as ``unet``. Default: the
+            U-Net itself.
+        extra: further columns of the training data, N rows each.
+        loss: replaces the plain denoising loss.
+
+    Returns:
+        the parts, and the weights that ``settings.keep`` asks for, by name within the trained network.
+    """
+    saved = run.checkpoint.load() or {}
+    data = prepare(source, recognizer, run, settings, saved)
+    schedule = linear_schedule()
+    base = DEMO_CONFIG if settings.network == "demo" else PUBLISHED_CONFIG
+    config = dataclasses.replace(
+        base,
+        input_channels=data.latents.shape[1],
+        context_input_channels=data.contexts.shape[1],
+        context_dropout_probability=cpd,
+        whole_context_dropout_probability=0.0,  # as published: the model never sees an empty context
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(run.generator("denoiser-weights").integers(2**62)))
+        module = (network or ConditionalUNet)(config).to(run.device)
+    columns = {"latents": data.latents, "contexts": data.contexts, **(extra or {})}
+    if settings.flip:
+        columns["mirrored"] = data.mirrored
+    objective = loss(data, schedule) if loss else denoising_loss(schedule)
+    trained = train_denoiser(
+        module,
+        columns,
+        schedule,
+        TrainSettings(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            lr_schedule=settings.lr_schedule,
+            dtype=settings.dtype,
+            checkpoint_every=max(1, settings.steps // CHECKPOINTS),
+        ),
+        seed=run.seed,
+        loss=_with_flips(objective) if settings.flip else objective,
+        hooks=_hooks(run, settings.steps, saved, "denoiser"),
+    )
+    assert trained.ema is not None
+    weights = trained.ema.weights() if settings.keep == "ema" else module.state_dict()
+    unet = module if isinstance(module, ConditionalUNet) else module.unet
+    assert isinstance(unet, ConditionalUNet)
+    return LatentDiffusion(unet.eval(), data.first_stage, schedule, settings.size_px), dict(weights)
+
+
+def _with_flips(plain: Loss) -> Loss:
+    """A loss over a batch in which each latent is replaced by its mirror image's half of the time."""
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        latents, mirrored = batch["latents"], batch["mirrored"]
+        flip = torch.rand(len(latents), 1, 1, 1, generator=generator).to(latents.device) < 0.5
+        return plain(model, {**batch, "latents": torch.where(flip, mirrored, latents)}, generator)
+
+    return loss
+
+
+def sample_images(
+    parts: LatentDiffusion, rows: SamplePlan, run: Run, denoiser: Denoiser, settings: LatentSampleSettings
+) -> Images:
+    """Sample one batch of planned images, each from its own noise; uint8 RGB [B, S, S, 3]."""
+    shape = parts.latent_shape()
+    who, which = rows.identities.tolist(), rows.samples.tolist()
+    x_0 = SAMPLERS[settings.sampler](
+        denoiser,
+        run.noise(who, which, shape, "x_T"),
+        parts.schedule,
+        steps=parts.schedule.T if settings.sampler == "ddpm" else settings.steps,
+        noise=lambda t: run.noise(who, which, shape, "sampler", t),
+        reference_quirks=settings.reference_quirks,
+        eta=settings.eta,
+    )
+    with torch.no_grad():
+        return from_unit(parts.first_stage.decode(x_0))
+
+
+def contextualise(parts: LatentDiffusion, rows: SamplePlan, column: Floats | None, run: Run) -> Contextualised:
+    """Keys and values of a pool column for a batch, computed once per distinct identity.
+
+    Args:
+        column: float32 [I, E], a column of the plan's pool; None for "no context".
+    """
+    names, places = np.unique(rows.identities, return_inverse=True)
+    given = None if column is None else torch.from_numpy(column[names]).to(run.device)
+    with torch.no_grad():
+        return parts.unet.contextualise(given, batch=len(names)).select(torch.from_numpy(places))

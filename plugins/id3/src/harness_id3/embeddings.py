@@ -1,0 +1,41 @@
+"""Identity embeddings around anchors.
+
+Letters: B images, D context width. Source: ID3, arXiv 2409.17576, data set generation; the construction is ours
+(methods 3.5), since the paper gives the law of the cosine and not how to draw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import noise
+
+Floats = NDArray[np.float32]
+
+
+def embeddings_around(
+    anchors: Floats, bounds: tuple[float, float], seed: int, identities: Sequence[int], samples: Sequence[int]
+) -> Floats:
+    """Draw one embedding per image with a cosine to its anchor uniform in ``bounds``.
+
+    y = c w + sqrt(1 - c^2) u with c ~ U[lb, ub] and u uniform among the unit vectors orthogonal to the anchor w.
+
+    Args:
+        anchors: unit norm, [B, D], one per image.
+        bounds: lb and ub.
+        seed, identities, samples: key the draw; each row is a function of its own (seed, identity, sample).
+
+    Returns:
+        float32 [B, D], unit norm.
+    """
+    low, high = bounds
+    w = anchors.astype(np.float64)
+    c = low + (high - low) * noise.uniform(seed, identities, samples, 1, "id3-cosine")  # [B, 1]
+    v = noise.normal(seed, identities, samples, (w.shape[1],), "id3-direction").astype(np.float64)
+    u = v - (v * w).sum(axis=1, keepdims=True) * w
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    y: Floats = (c * w + np.sqrt(1.0 - c**2) * u).astype(np.float32)
+    return y

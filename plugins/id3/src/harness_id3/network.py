@@ -1,0 +1,63 @@
+"""The denoiser of ID3: the U-Net of IDiff-Face with attribute tokens beside the identity tokens.
+
+The paper's backbone, resolution and injection points are not public; building on the same U-Net isolates the method
+(methods 3.2). The projection's layer sizes are the paper's.
+
+Letters: B batch, C channels, H, W pixels, D context channels, E width of a raw context, K attribute tokens.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from harness.diffusion.unet import ConditionalUNet, UNetConfig
+from harness_id3.attributes import NAMES
+
+HIDDEN = (512, 256, 768)  # layer sizes of the projection, ReLU between. Source: ID3, section on the setup
+TOKENS = 8  # ours
+ATTRIBUTE_DROPOUT = 0.1  # ours: allows the ablation "no attributes" from one model
+
+
+class AttributeTokens(nn.Module):
+    """Attributes [B, 4] to K tokens [B, D, K]; rows with an unknown attribute give zero tokens."""
+
+    def __init__(self, context_channels: int) -> None:
+        super().__init__()
+        self.context_channels = context_channels
+        sizes = (len(NAMES), *HIDDEN)
+        layers: list[nn.Module] = []
+        for c_in, c_out in pairwise(sizes):
+            layers += [nn.Linear(c_in, c_out), nn.ReLU()]
+        self.project = nn.Sequential(*layers[:-1], nn.Linear(HIDDEN[-1], context_channels * TOKENS))
+
+    def forward(self, attributes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """In training mode some rows are dropped; ``generator`` (on the CPU) draws which."""
+        known = torch.isfinite(attributes).all(dim=1)
+        if self.training:
+            kept = torch.rand(len(attributes), generator=generator) >= ATTRIBUTE_DROPOUT
+            known = known & kept.to(known.device)
+        tokens: Tensor = self.project(torch.nan_to_num(attributes))
+        return (tokens * known[:, None]).view(len(attributes), self.context_channels, TOKENS)
+
+
+class ID3Network(nn.Module):
+    """eps(x_t, t, y, s)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.unet = ConditionalUNet(config)
+        self.attributes = AttributeTokens(config.context_channels)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor, s: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            x_t: [B, C, H, W]; t: [B]; y: identity embeddings [B, E]; s: attributes [B, 4], NaN where unknown.
+            generator: draws the dropouts in training mode.
+        """
+        tokens = self.attributes(s, generator)
+        eps: Tensor = self.unet(x_t, t, y, extra_tokens=tokens, generator=generator)
+        return eps

@@ -1,0 +1,82 @@
+"""The NegFaceDiff generator: IDiff-Face's model, steered away from a negative context while sampling.
+
+    eps_guided = (1 + w) eps(x_t, t, p) - w eps(x_t, t, n)
+
+Nothing is trained; the model is whatever fitted a latent diffusion model on contexts.
+
+Source: NegFaceDiff, arXiv 2508.09661; weight schedules from AdaptDiff, arXiv 2603.29569.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from harness.components import Model, Request, Run, SamplePlan
+from harness.diffusion.generator import LatentGenerator
+from harness.diffusion.settings import LatentSampleSettings
+from harness_negfacediff.negatives import negative_table
+
+if TYPE_CHECKING:
+    from harness.diffusion.guidance import Weight
+    from harness.diffusion.latent import LatentDiffusion
+    from harness.diffusion.samplers import Denoiser
+
+# Guidance weight of the paper. Source: NegFaceDiff repository, README and first release
+WEIGHT = 0.5
+
+Negative = Literal["none", "null_projected", "null_zero", "close", "mid", "far", "random"]
+
+
+class NegFaceDiffSettings(LatentSampleSettings):
+    """How to guide and sample."""
+
+    negative: Negative = Field(
+        "far",
+        description="far, mid, close, random: another identity; null_projected: a zero context through the projection "
+        "(the reference's null); null_zero: no context; none: the plain model",
+    )
+    w: float = Field(WEIGHT, ge=0, le=20, description="guidance weight; published: 0.5")
+    schedule: Literal["constant", "adaptive", "reverse-adaptive"] = Field(
+        "constant", description="w over the steps; adaptive: w (1 - t/T) as in AdaptDiff, reverse-adaptive: w t/T"
+    )
+
+
+class NegFaceDiff(LatentGenerator):
+    """NegFaceDiff: steer IDiff-Face's model away from another identity while sampling."""
+
+    Settings = NegFaceDiffSettings
+    code = ("harness_negfacediff", "harness.diffusion", "harness.noise")
+    accepts = frozenset({"latent-diffusion/1"})
+
+    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+        """Choose every identity's negative, over the whole pool."""
+        assert request.contexts is not None
+        pool = {"context": request.contexts}
+        if self.settings.negative in ("close", "mid", "far", "random"):
+            table = negative_table(request.contexts, self.settings.negative, run.seed)
+            pool["negative"] = request.contexts[table]
+        elif self.settings.negative == "null_projected":
+            pool["negative"] = np.zeros_like(request.contexts)
+        return SamplePlan.grid(request.identities, request.per_identity, pool=pool)
+
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+        """The model with guidance; both predictions of a step are one batch."""
+        from harness.diffusion.guidance import with_negative
+        from harness.diffusion.latent import contextualise
+        from harness.diffusion.samplers import bind
+
+        s = self.settings
+        contexts = contextualise(parts, rows, plan.pool["context"], run)
+        if s.negative == "none" or s.w == 0:
+            return bind(parts.unet, contexts)
+        negatives = contextualise(parts, rows, plan.pool.get("negative"), run)
+        return bind(with_negative(parts.unet, negatives, _weight(s.w, s.schedule, parts.schedule.T)), contexts)
+
+
+def _weight(w: float, schedule: str, T: int) -> Weight:
+    from harness.diffusion.guidance import adaptive, reverse_adaptive
+
+    return {"constant": w, "adaptive": adaptive(w, T), "reverse-adaptive": reverse_adaptive(w, T)}[schedule]

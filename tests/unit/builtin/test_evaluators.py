@@ -1,0 +1,208 @@
+"""Verification and separability on recognizers whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.builtin.separability import Separability, SeparabilitySettings, pair_scores, subset
+from harness.builtin.verification import Verification, VerificationSettings
+from harness.components import Crop, Metric, PairSet, Recognizer, Report, Run, Subject
+from harness.errors import StageError
+from harness.faces.faceset import FaceSet
+from harness.stats.verification import unit
+
+MakeFaces = Callable[..., FaceSet]
+PNG = b"\x89PNG"
+
+
+class Pixels(Recognizer):
+    """Embeds an image by its 4 x 4 mean colors: good at the tests' patterns, and at nothing else."""
+
+    broken = False
+
+    def __init__(self) -> None:
+        super().__init__(takes=Crop("arcface", 32))
+        self.digest = "pixels"
+
+    @property
+    def width(self) -> int:
+        return 48
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        out = torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
+        return out * float("nan") if self.broken else out
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
+        pass
+
+
+@pytest.fixture
+def faces(make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]) -> FaceSet:
+    return make_faces(*colored)
+
+
+def some_pairs(labels: np.ndarray, count: int = 400) -> PairSet:
+    rng = np.random.default_rng(0)
+    same = np.arange(count) % 2 == 0
+    a = rng.integers(0, len(labels), count)
+    b = np.array([rng.choice(np.flatnonzero((labels == labels[i]) == s)) for i, s in zip(a, same, strict=True)])
+    return PairSet(a, b, same, np.repeat(np.arange(10), count // 10))
+
+
+def by_name(report: Report) -> dict[str, Metric]:
+    return {metric.name: metric for metric in report.metrics}
+
+
+def verify(faces: FaceSet, pairs: PairSet, recognizer: Recognizer | None = None, **settings: Any) -> Report:
+    subject = Subject(recognizer=recognizer or Pixels(), protocols={"toy": (faces, pairs)})
+    return Verification(VerificationSettings(**settings)).evaluate(subject, Run(0))
+
+
+def separate(faces: FaceSet, judge: Recognizer | None = None, **settings: Any) -> Report:
+    subject = Subject(dataset=faces, judge=judge or Pixels())
+    return Separability(SeparabilitySettings(**settings)).evaluate(subject, Run(0))
+
+
+def test_verification_reports_metrics_tables_and_figures(faces: FaceSet) -> None:
+    pairs = some_pairs(faces.labels)
+    report = verify(faces, pairs)
+    accuracy = by_name(report)["toy/accuracy"]
+    assert accuracy.value > 0.9
+    assert (accuracy.n, accuracy.protocol, accuracy.interval_over) == (400, "toy", "identities")
+    assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
+    assert accuracy.std_folds is not None
+    assert by_name(report)["toy/tar_at_far_1e-2"].n == 200
+    table = report.tables["toy-pairs"]
+    assert table["correct"].mean() == pytest.approx(accuracy.value)
+    assert (table["a"] == pairs.a).all()
+    assert -1 <= table["score"].min() <= table["score"].max() <= 1
+    assert all(data.startswith(PNG) for data in report.figures.values())
+    assert set(report.figures) == {"toy-scores", "toy-roc"}
+
+
+def test_verification_of_shuffled_labels_is_chance(faces: FaceSet) -> None:
+    pairs = some_pairs(faces.labels, 1000)
+    shuffled = PairSet(pairs.a, pairs.b, np.random.default_rng(1).permutation(pairs.same), pairs.fold)
+    accuracy = by_name(verify(faces, shuffled))["toy/accuracy"]
+    assert accuracy.value == pytest.approx(0.5, abs=0.06)
+    # these labels contradict the identities, which therefore cannot be resampled
+    assert (accuracy.method, accuracy.interval_over) == ("wilson", "pairs")
+    assert accuracy.note
+
+
+def test_a_perfect_score_still_has_an_interval(faces: FaceSet) -> None:
+    a = np.tile(np.arange(40), 10)
+    b = np.where(np.arange(400) % 2 == 0, a, (a + 48) % 96)
+    report = verify(faces, PairSet(a, b, np.arange(400) % 2 == 0, np.repeat(np.arange(10), 40)))
+    accuracy = by_name(report)["toy/accuracy"]
+    assert accuracy.value == 1.0
+    assert accuracy.interval[0] < 1.0
+    assert accuracy.method == "wilson"
+
+
+def test_flip_test_sums_raw_embeddings(faces: FaceSet) -> None:
+    pairs = some_pairs(faces.labels)
+    found = verify(faces, pairs).tables["toy-pairs"]["score"]
+    images = faces.images()
+    e = unit(Pixels().embed(images) + Pixels().embed(images[:, :, ::-1].copy()))
+    np.testing.assert_allclose(found, (e[pairs.a] * e[pairs.b]).sum(1), atol=1e-6)
+    plain = verify(faces, pairs, flip_test=False).tables["toy-pairs"]["score"]
+    assert np.abs(plain - found).max() > 0.01
+
+
+def test_verification_refuses_what_it_cannot_measure(faces: FaceSet) -> None:
+    pairs = some_pairs(faces.labels)
+    with pytest.raises(StageError, match="400 genuine and 0 impostor"):
+        verify(faces, PairSet(pairs.a, pairs.a, np.ones(400, bool), pairs.fold))
+    with pytest.raises(StageError, match="names face 96 of 96"):
+        verify(faces, PairSet(pairs.a, np.full(400, 96), pairs.same, pairs.fold))
+    broken = Pixels()
+    broken.broken = True
+    with pytest.raises(StageError, match="96 of 96 embeddings are not finite"):
+        verify(faces, pairs, broken)
+
+
+def test_separability_reports_everything(faces: FaceSet) -> None:
+    report = separate(faces)
+    found = by_name(report)
+    names = ("fdr", "eer", "fmr100", "fmr1000", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
+    assert set(found) == {f"separability/{name}" for name in (*names, "pixel_diversity")}
+    assert found["separability/fdr"].value > 5
+    assert found["separability/genuine_mean"].n == 12 * 28
+    assert found["separability/impostor_mean"].n == 96 * 95 // 2 - 12 * 28
+    for metric in report.metrics:
+        assert np.isfinite(metric.value)
+        assert metric.interval is not None
+        assert metric.interval[0] <= metric.value * 1.001 + 1e-9, metric
+        assert metric.interval[1] >= metric.value * 0.999 - 1e-9, metric
+    gm, gs, im, is_ = (found[f"separability/{name}"].value for name in names[4:])
+    assert found["separability/fdr"].value == pytest.approx((gm - im) ** 2 / (gs**2 + is_**2))
+    assert report.rule["judge"] == "pixels"
+    assert report.rule["impostor"] == "all"
+    assert report.figures["separability-scores"].startswith(PNG)
+
+
+def test_pixel_diversity_is_the_spread_within_identities(
+    faces: FaceSet, colored: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = colored
+    expected = np.mean([(images[labels == k] / 255.0).std(axis=0).mean() for k in range(12)])
+    assert by_name(separate(faces))["separability/pixel_diversity"].value == pytest.approx(expected)
+
+
+def test_subset_takes_the_first_in_numeric_order(
+    make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]
+) -> None:
+    identities, samples = np.array([10, 10, 2, 2, 2, 5]), np.array([11, 2, 3, 1, 20, 0])
+    assert subset(identities, samples, 2, 2).tolist() == [3, 2, 5]
+    images, labels = colored
+    order = np.random.default_rng(0).permutation(96)
+    which = np.tile(np.arange(8), 12)
+    mixed = make_faces(images[order], labels[order], which[order])
+    few = {"max_identities": 10, "max_per_identity": 4}
+    assert [m.value for m in separate(mixed, **few).metrics] == pytest.approx(
+        [m.value for m in separate(make_faces(images, labels, which), **few).metrics]
+    )
+    assert by_name(separate(mixed, **few))["separability/genuine_mean"].n == 10 * 6
+
+
+def test_sampled_impostors_are_distinct_cross_pairs() -> None:
+    labels = np.repeat(np.arange(40), 5)
+    e = unit(np.random.default_rng(0).normal(size=(200, 8)))
+    scores = pair_scores(e, labels, 5000, np.random.default_rng(1))
+    assert not scores.exhaustive
+    assert len(scores.impostor) == 5000
+    assert (scores.impostor_a != scores.impostor_b).all()
+    again = pair_scores(e, labels, 5000, np.random.default_rng(1))
+    assert (again.impostor == scores.impostor).all()
+    everything = pair_scores(e, labels, 10**6, np.random.default_rng(1))
+    assert len(everything.impostor) == 200 * 199 // 2 - 40 * 10
+    assert scores.impostor.mean() == pytest.approx(everything.impostor.mean(), abs=0.01)
+    assert np.isin(scores.impostor, everything.impostor).all()
+
+
+def test_separability_refuses_what_it_cannot_measure(
+    make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, _ = colored
+    with pytest.raises(StageError, match="6 images of 6 identities"):
+        separate(make_faces(images[:6], np.arange(6)))
+    with pytest.raises(StageError, match="6 images of 1 identities"):
+        separate(make_faces(images[:6], np.zeros(6, np.int64)))
+    with pytest.raises(StageError, match="all genuine and all impostor scores are equal"):
+        separate(make_faces(np.full((6, 32, 32, 3), 7, np.uint8), np.repeat(np.arange(3), 2)))
+
+
+def test_few_identities_give_numbers_without_intervals(make_faces: MakeFaces, colored: tuple[np.ndarray, Any]) -> None:
+    images, labels = colored
+    for metric in separate(make_faces(images[:32], labels[:32])).metrics:
+        assert metric.interval is None
+        assert "4 identities are too few" in metric.note
