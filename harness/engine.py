@@ -15,7 +15,7 @@ from harness.components.base import Component
 from harness.errors import DataError, HarnessError
 from harness.plan import RowPlan, SuitePlan
 from harness.plugins import import_target, registry
-from harness.results import FILE_NAME, Result, read_result, result_folder, write_result
+from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
 from harness.store.artifacts import Artifact, Manifest, Store, now
 from harness.store.stage import STAGES, StageSpec
 from harness.store.workers import Outcome, Pool, Task
@@ -78,11 +78,15 @@ class Engine:
         Raises:
             KeyboardInterrupt: after Ctrl-C, when running tasks have saved their state.
         """
+        folder = self.workdir / "results" / self.plan.suite.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUITE_FILE).write_text(self.plan.resolved_yaml, encoding="utf-8")
         self.hook.suite_started(plan=self.plan, workdir=self.workdir)
         for row in self.rows:
             for stage in row.stages.values():
-                if not self.until or STAGES.index(stage.kind) <= STAGES.index(self.until):
-                    self._want(stage)
+                for needed in self.plan.ancestors(stage) if self.until else [stage]:
+                    if not self.until or STAGES.index(needed.kind) <= STAGES.index(self.until):
+                        self._want(needed)
         pending = list(self.rows)
         try:
             while pending and not self._complete(pending):

@@ -15,7 +15,7 @@ from harness.plugins import registry
 from harness.store.keys import digest, source_digest, stage_key
 from harness.store.stage import StageSpec
 from harness.store.weights import WeightsInfo, read_info, weights_content
-from harness.suite import EvaluateEntry, RecognizerEntry, RowEntry, Suite, Use, unknown_key
+from harness.suite import EvaluateEntry, RecognizerEntry, RowEntry, Suite, Use, not_in
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1
@@ -92,6 +92,9 @@ class _Planner:
         self.suite, self.path = suite, path
         self.out = SuitePlan(suite, path, suite.to_yaml())
         self.infos: dict[str, WeightsInfo] = {}  # weights files by suite key
+        # Read once: the key of a source or a weights file is a digest of its bytes.
+        self.sources: dict[str, StageSpec] = {}
+        self.files: dict[str, tuple[WeightsInfo, str]] = {}
 
     def error(self, key: str, text: str) -> InputError:
         return InputError(f"{self.path}: {key}: {text}")
@@ -142,7 +145,14 @@ class _Planner:
 
     def source(self, name: str, key: str) -> StageSpec:
         entry = self.named(self.suite.sources, name, key, "sources")
-        return self.add("source", f"source {name}", ("sources", entry.use), entry.settings, 0, {}, {})
+        if name not in self.sources:
+            try:
+                self.sources[name] = self.add(
+                    "source", f"source {name}", ("sources", entry.use), entry.settings, 0, {}, {}
+                )
+            except (InputError, DataError) as error:
+                raise self.error(f"sources.{name}", " ".join(str(error).split())) from error
+        return self.sources[name]
 
     def aligned(
         self, faces: StageSpec, aligner: Use, label: str, keep: tuple[int, int] | None, seed: int = 0
@@ -155,9 +165,13 @@ class _Planner:
     def weights(self, text: str, key: str, role: str) -> StageSpec:
         path = demo_path(text.removeprefix("demo:")) if text.startswith("demo:") else Path(text)
         try:
-            info, content = read_info(path), weights_content(path)
-        except DataError as error:
-            raise self.error(f"{key}.weights", str(error)) from error
+            if text not in self.files:
+                self.files[text] = read_info(path), weights_content(path)
+            info, content = self.files[text]
+            if info.role == "recognizer":
+                registry().find("recognizers", info.kind)
+        except (DataError, InputError) as error:
+            raise self.error(f"{key}.weights", " ".join(str(error).split())) from error
         if info.role != role:
             raise self.error(f"{key}.weights", f"{text!r} holds a {info.role}, expected a {role}")
         self.infos[key] = info
@@ -263,11 +277,7 @@ class _Planner:
         keep = (dataset.identities, dataset.per_identity)
         aligner = row.aligner or self.suite.aligner
         stages["align"] = self.aligned(stages["generate"], aligner, f"{label}: align", keep)
-        need = {
-            "identities": dataset.identities,
-            "per_identity": dataset.per_identity,
-            "spare_images": dataset.spare.images,
-        }
+        need = {"identities": dataset.identities, "per_identity": dataset.per_identity}
         stages["recognizer"] = self.add(
             "train",
             f"{label}: train",
@@ -304,6 +314,11 @@ class _Planner:
             contexts = self.contexts(seed)
             if contexts is None:
                 raise self.error("dataset.contexts", f"this key is missing; {row.use} needs identity contexts")
+            used = self.out.stages[contexts.parents["recognizer"]]
+            if "recognizer" in parents and not _same_weights(used, parents["recognizer"]):
+                given = dataset.contexts.recognizer if dataset.contexts else ""
+                text = f"got {given!r}, expected the recognizer that {key}.model ({row.model}) was fitted with"
+                raise self.error("dataset.contexts.recognizer", text)
             parents["contexts"] = contexts
         options = {
             "identities": dataset.identities + dataset.spare.identities,
@@ -328,23 +343,34 @@ class _Planner:
             parents = self.evaluator_parents(cls, entry, key)
             if "recognizer" in cls.needs:
                 parents["recognizer"] = stages["recognizer"]
-            if "dataset" in cls.needs:
+            if "judge" in cls.needs and not entry.recognizer:
+                parents["judge"] = stages["recognizer"]
+            if "dataset" in cls.needs and not entry.source:
                 if "align" not in stages:
                     continue
                 parents["dataset"] = stages["align"]
             options = (need or {}) if "dataset" in cls.needs else {}
+            if entry.source:
+                options = {"faces_of": entry.source, "own_judge": not entry.recognizer}
             name, registered = f"evaluate:{index}", ("evaluators", entry.use)
             where = f"{label}: {entry.use}"
             stages[name] = self.add("evaluate", where, registered, entry.settings, seed, parents, options)
 
     def evaluator_parents(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, StageSpec]:
         parents = {}
-        if "judge" in cls.needs:
-            if not entry.recognizer:
-                raise self.error(f"{key}.recognizer", f"this key is missing; {entry.use} needs a judge")
+        for name, need in (("recognizer", "judge"), ("protocols", "protocols"), ("source", "dataset")):
+            if getattr(entry, name) and need not in cls.needs:
+                raise self.error(f"{key}.{name}", f"{entry.use} takes none; remove it")
+        if entry.source:
+            faces = self.source(entry.source, f"{key}.source")
+            label = f"align source {entry.source}"
+            parents["dataset"] = self.aligned(faces, self.suite.aligner, label, None)
+        if "judge" in cls.needs and not entry.recognizer and not entry.source:
+            raise self.error(f"{key}.recognizer", f"this key is missing; {entry.use} needs a judge")
+        if "judge" in cls.needs and entry.recognizer:
             judge = parents["judge"] = self.recognizer(entry.recognizer, f"{key}.recognizer")
             for used in self.conditioning():
-                if used.id == judge.id:
+                if _same_weights(used, judge):
                     text = f"{entry.recognizer!r} gives the contexts, so it may not judge; expected another recognizer"
                     raise self.error(f"{key}.recognizer", text)
             if self.view(entry.recognizer, f"{key}.recognizer") != "arcface":
@@ -364,6 +390,9 @@ class _Planner:
         for name, entry in self.suite.models.items():
             if entry.recognizer:
                 out.append(self.recognizer(entry.recognizer, f"models.{name}.recognizer"))
+            elif entry.weights:
+                used = self.model(name, f"models.{name}")[1]
+                out += [] if used is None else [used]
         return out
 
     def shipped(self, stages: dict[str, StageSpec]) -> list[str]:
@@ -375,5 +404,10 @@ class _Planner:
         if not name:
             raise self.error(key, f"this key is missing; expected a name from {title}")
         if name not in section:
-            raise self.error(key, unknown_key(name, section).replace("unknown key", f"not in {title}:"))
+            raise self.error(key, not_in(title, name, section))
         return section[name]
+
+
+def _same_weights(a: StageSpec, b: StageSpec) -> bool:
+    """Whether two recognizers are one: the same stage, or files with the same tensors."""
+    return a.id == b.id or (a.kind == b.kind == "weights" and a.options["content"] == b.options["content"])

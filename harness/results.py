@@ -13,6 +13,7 @@ from harness.errors import DataError
 
 SCHEMA = 1
 FILE_NAME = "results.json"
+SUITE_FILE = "suite.yaml"  # the resolved suite, beside the folders of its rows
 
 
 class _Record(BaseModel):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from harness.components.base import Component
 from harness.errors import InputError
@@ -115,10 +115,15 @@ class ProtocolEntry(_Entry):
 
 
 class EvaluateEntry(_Entry):
-    """One evaluator; ``recognizer`` is its judge."""
+    """One evaluator; ``recognizer`` is its judge.
+
+    With ``source`` it looks at that source's aligned faces instead of the row's dataset, by default through the row's
+    own recognizer.
+    """
 
     use: str
     recognizer: str = ""
+    source: str = ""
     protocols: list[str] = []
     settings: dict[str, Any] = {}
 
@@ -139,9 +144,20 @@ class Suite(_Entry):
     protocols: dict[Name, ProtocolEntry] = {}
     evaluate: list[EvaluateEntry] = Field(min_length=1)
 
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
     def to_yaml(self) -> str:
         """The suite as text that :func:`load_suite` reads back to the same suite."""
         data = self.model_dump(mode="json", exclude_defaults=False)
+        for section in ("recognizers", "models"):
+            for name, entry in data[section].items():
+                if entry["weights"]:  # the other keys' defaults say nothing of a file
+                    data[section][name] = {"weights": entry["weights"]}
         return yaml.safe_dump(_pruned(data), sort_keys=False, allow_unicode=True)
 
 
@@ -150,6 +166,7 @@ _SECTIONS: dict[str, tuple[str, type[_Entry]]] = {
     "sources": ("sources", Use),
     "protocols": ("protocols", ProtocolEntry),
 }
+_NAMED = ("sources", "recognizers", "models", "rows", "protocols")  # tables whose keys are the user's names
 
 
 def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
@@ -180,20 +197,30 @@ def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override}: expected key=value with a dotted key, such as rows.id3.settings.gamma=0.2")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: cannot be read as YAML ({' '.join(str(error).split())})") from error
     if isinstance(value, str) and key.split(".")[-1] in ("path", "weights") and Path(value).exists():
         value = str(Path(value).resolve())  # typed in a shell: relative to where it was typed
     *parents, last = key.split(".")
     here: Any = data
-    for part in parents:
-        here = here.setdefault(part, {}) if isinstance(here, dict) else here
-        if isinstance(here, list) and part.isdigit() and int(part) < len(here):
-            here = here[int(part)]
+    for depth, part in enumerate(parents):
+        if isinstance(here, list):
+            here = here[_index(here, part, override)]
+        elif depth == 1 and parents[0] in _NAMED and part not in here:
+            raise InputError(f"--set {override}: {not_in(parents[0], part, here)}")
+        else:
+            here = here.setdefault(part, {})
         if not isinstance(here, dict | list):
             raise InputError(f"--set {override}: {part!r} is not a table in the suite")
-    if isinstance(here, list):
-        raise InputError(f"--set {override}: a list takes no key {last!r}; give an index before it")
-    here[last] = value
+    here[_index(here, last, override) if isinstance(here, list) else last] = value
+
+
+def _index(items: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise InputError(f"--set {override}: {part!r} is no place in a list of {len(items)}; places start at 0")
+    return int(part)
 
 
 class _Resolver:
@@ -234,8 +261,9 @@ class _Resolver:
 
     def suite(self, data: dict[str, Any]) -> Suite:
         """Resolve the whole file."""
-        self.known_keys(data, Suite, "")
+        self.known_keys(data, Suite.model_fields, "")
         out = dict(data)
+        data = {**data, "sources": self.likenesses(data)}
         for section, (kind, entry) in _SECTIONS.items():
             out[section] = {n: self.use(kind, entry, e, f"{section}.{n}") for n, e in self.table(data, section)}
         out["recognizers"] = {n: self.recognizer(e, f"recognizers.{n}") for n, e in self.table(data, "recognizers")}
@@ -254,30 +282,41 @@ class _Resolver:
         suite: Suite = self.parse(Suite, out, "")
         return suite
 
+    def likenesses(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Sources, with ``{like: OTHER, ...}`` replaced by OTHER's table and what the entry changes in it."""
+        entries = dict(self.table(data, "sources"))
+        for name, entry in entries.items():
+            if isinstance(entry, dict) and "like" in entry:
+                other = entries.get(entry["like"])
+                if not isinstance(other, dict) or "like" in other:
+                    text = f"{entry['like']!r} is not a source that is written out in full"
+                    raise self.error(f"sources.{name}.like", text)
+                entries[name] = {**other, **{key: value for key, value in entry.items() if key != "like"}}
+        return entries
+
     def table(self, data: dict[str, Any], section: str) -> list[tuple[str, Any]]:
         entries = data.get(section) or {}
         if not isinstance(entries, dict):
             raise self.error(section, f"expected a table of names, got {type(entries).__name__}")
         return [(str(name), entry) for name, entry in entries.items()]
 
-    def known_keys(self, data: Mapping[str, Any], model: type[BaseModel], key: str) -> None:
+    def known_keys(self, data: Mapping[str, Any], known: Iterable[str], key: str) -> None:
+        names = list(known)
         for name in data:
-            if name not in model.model_fields:
-                raise self.error(f"{key}.{name}".lstrip("."), unknown_key(str(name), model.model_fields))
+            if name not in names:
+                raise self.error(f"{key}.{name}".lstrip("."), unknown_key(str(name), names))
 
     def component(self, kind: str, name: Any, key: str) -> type[Component]:
         try:
             return registry().load(kind, str(name))
         except InputError as error:
-            raise self.error(key, str(error)) from error
+            raise self.error(key, " ".join(str(error).split())) from error
 
     def settings(self, cls: type[Component], given: Any, key: str, kind: str = "") -> dict[str, Any]:
         """A component's settings with every default, paths made absolute; ``kind`` is the stage they are for."""
-        if given is None:
-            given = {}
-        if isinstance(given, Mapping):
-            self.known_keys(given, cls.schema(kind), key)
-        settings = self.parse(cls.schema(kind), given, key)
+        schema, given = cls.schema(kind), self.mapping(given, key)
+        self.known_keys(given, schema.model_fields, key)
+        settings = self.parse(schema, given, key)
         out: dict[str, Any] = settings.model_dump(mode="json")
         for name, value in settings:
             if isinstance(value, Path):
@@ -299,12 +338,20 @@ class _Resolver:
         cls = self.component(kind, data["use"], f"{key}.use")
         own = {name: value for name, value in data.items() if name in entry.model_fields and name != "settings"}
         inline = {name: value for name, value in data.items() if name not in entry.model_fields}
-        given = data.get("settings") or {}
+        given = self.mapping(data.get("settings"), f"{key}.settings")
+        self.known_keys(inline, [*entry.model_fields, *cls.Settings.model_fields], key)
+        self.known_keys(given, cls.Settings.model_fields, f"{key}.settings")
         both = set(inline) & set(given)
         if both:
             raise self.error(f"{key}.{min(both)}", "given twice: beside 'use' and under 'settings'")
         own["settings"] = self.settings(cls, {**given, **inline}, key)
         return own
+
+    def mapping(self, data: Any, key: str) -> Mapping[str, Any]:
+        """A table, empty when it is not given."""
+        if data is not None and not isinstance(data, Mapping):
+            raise self.error(key, f"got {data!r}, expected a table")
+        return data or {}
 
     def aligner(self, data: Any, key: str) -> dict[str, Any]:
         return self.use("aligners", Use, data, key)
@@ -327,15 +374,16 @@ class _Resolver:
         return self.settings(cls, {**recipes.get(recipe, {}), **(data.get("settings") or {})}, f"{key}.settings")
 
     def trainer(self, data: Any, key: str) -> dict[str, Any]:
-        data = {"use": data} if isinstance(data, str) else dict(data)
-        self.known_keys(data, TrainerEntry, key)
-        cls = self.component("trainers", data.get("use"), f"{key}.use")
-        return {**data, "settings": self.recipe_settings(data, cls, key)}
+        entry: TrainerEntry = self.parse(TrainerEntry, {"use": data} if isinstance(data, str) else data, key)
+        cls = self.component("trainers", entry.use, f"{key}.use")
+        out = entry.model_dump()
+        return {**out, "settings": self.recipe_settings(out, cls, key)}
 
     def recognizer(self, data: Any, key: str) -> dict[str, Any]:
         entry: RecognizerEntry = self.parse(RecognizerEntry, self.with_aligner(data, key), key)
         self.one_of(entry.weights, entry.train, key, "weights", "train")
         if entry.weights:
+            self.alone("weights", entry, key)
             return {"weights": self.weights(entry.weights, f"{key}.weights")}
         cls = self.component("trainers", entry.train, f"{key}.train")
         out = entry.model_dump(exclude_none=True)
@@ -350,6 +398,7 @@ class _Resolver:
         entry: ModelEntry = self.parse(ModelEntry, data, key)
         self.one_of(entry.weights, entry.fit, key, "weights", "fit")
         if entry.weights:
+            self.alone("weights", entry, key)
             return {"weights": self.weights(entry.weights, f"{key}.weights")}
         cls = self.component("generators", entry.fit, f"{key}.fit")
         return {**entry.model_dump(), "settings": self.settings(cls, entry.settings, f"{key}.settings", "fit")}
@@ -358,21 +407,37 @@ class _Resolver:
         if bool(a) == bool(b):
             raise self.error(key, f"expected exactly one of the keys '{first}' and '{second}'")
 
+    def alone(self, name: str, entry: _Entry, key: str) -> None:
+        """An entry that names something finished has no further keys."""
+        for other, field in type(entry).model_fields.items():
+            if other != name and getattr(entry, other) != field.default:
+                raise self.error(f"{key}.{other}", f"has no effect beside {name!r}; remove it")
+
+    def new(self, section: dict[str, Any], name: str, key: str, title: str) -> None:
+        """What a row writes in place must not hide an entry of the same name."""
+        if name in section:
+            raise self.error(key, f"{title}.{name} exists already; rename the row or that entry")
+
     def row(self, name: str, data: Any, out: dict[str, Any]) -> dict[str, Any]:
         """Resolve a row; a source or recognizer that it writes in place becomes an entry of its section."""
         key = f"rows.{name}"
         data = self.with_aligner(data, key)
         if isinstance(data, dict) and "path" in data:
+            self.new(out["sources"], name, f"{key}.path", "sources")
+            if "source" in data:
+                raise self.error(f"{key}.source", "given twice: as 'source' and as 'path'")
             data = dict(data)
             source = {"use": "images", "path": data.pop("path")}
             out["sources"][name] = self.use("sources", Use, source, key)
             data["source"] = name
         if isinstance(data, dict) and isinstance(data.get("recognizer"), dict):
+            self.new(out["recognizers"], name, f"{key}.recognizer", "recognizers")
             out["recognizers"][name] = self.recognizer(data["recognizer"], f"{key}.recognizer")
             data = {**data, "recognizer": name}
         entry: RowEntry = self.parse(RowEntry, data, key)
         self.one_of(entry.use, entry.recognizer, key, "use", "recognizer")
         if entry.recognizer:
+            self.alone("recognizer", entry, key)
             return {"recognizer": entry.recognizer}
         cls = self.component("generators", entry.use, f"{key}.use")
         settings = self.settings(cls, entry.settings, f"{key}.settings")
@@ -391,6 +456,11 @@ def unknown_key(name: str, known: Any) -> str:
     return f"unknown key {name!r}" + _nearest(name, known)
 
 
+def not_in(title: str, name: str, section: Any) -> str:
+    """The text for a name that a section of the suite lacks."""
+    return unknown_key(name, section).replace("unknown key", f"not in {title}:")
+
+
 def _nearest(name: str, known: Any) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
@@ -400,11 +470,22 @@ def _nearest(name: str, known: Any) -> str:
 
 def _explain(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
-        return unknown_key(str(fault["loc"][-1]), model.model_fields)
+        return unknown_key(str(fault["loc"][-1]), _table_at(model, fault["loc"][:-1]).model_fields)
     if fault["type"] == "missing":
         return "this key is missing"
+    if fault["type"] == "too_short":
+        return f"got {fault['input']!r}, expected at least {fault['ctx']['min_length']} entry"
     text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"got {fault['input']!r}, expected: {text.removeprefix('should be ')}"
+
+
+def _table_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
+    """The schema of a table within a table."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        inner = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
+    return model
 
 
 def _pruned(value: Any) -> Any:

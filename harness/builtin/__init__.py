@@ -15,6 +15,12 @@ def register_recognizers(register: Register) -> None:
 
 
 @hookimpl
+def register_weights(register: Register) -> None:
+    register("cond", "harness.builtin:demo/cond.safetensors")
+    register("judge", "harness.builtin:demo/judge.safetensors")
+
+
+@hookimpl
 def register_contexts(register: Register) -> None:
     register("uniform", "harness.builtin.contexts:Uniform")
     register("class-gaussian", "harness.builtin.contexts:ClassGaussian")

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class MarginSettings(Settings):
-    """Settings of ``margin``. Defaults are the recipe ``small-clean``; sources are in methods of the named papers."""
+    """Settings of ``margin``.
+
+    The defaults are the recipe ``small-clean``: 150 people x 12 images at 32 px take 35 seconds of one CPU thread. They
+    were chosen on the face world and its prototype from single runs; two seeds of one setting differ by a point.
+    """
 
     backbone: str = Field("small-cnn", description="name of the recognizer that is trained")
     backbone_settings: dict[str, Any] = Field(default_factory=dict, description="its settings; default: its own")
@@ -54,7 +58,8 @@ class MarginTrainer(Trainer):
         "harness.builtin.small_cnn_net",
     )
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small-clean": {},
+        "small-clean": {},  # for about 2,000 images
+        # for 1,000 people x 20 images; there, scale 24 gave 88.7 instead of 95.5 percent after four epochs (one seed)
         "demo": {"epochs": 8, "dtype": "bfloat16", "save": "float16"},
         "tiny": {"epochs": 1, "batch_size": 16},
     }

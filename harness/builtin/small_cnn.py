@@ -57,7 +57,7 @@ class SmallCNN(Recognizer):
         return {name: value for name, value in self.network.state_dict().items() if not name.endswith(_UNUSED)}
 
     def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
-        """Take weights, strictly, and switch to evaluation mode."""
+        """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on."""
         own = self.state()
         for name in sorted(own.keys() | tensors.keys()):
             got = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -65,5 +65,5 @@ class SmallCNN(Recognizer):
             if got != expected:
                 raise DataError(f"small-cnn weights: {name} has {got}, expected {expected}; do the settings match?")
         self.network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
-        self.network.to(device).eval()
+        self.network.to(device).eval().requires_grad_(False)
         self.device = device

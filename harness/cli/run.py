@@ -35,21 +35,23 @@ def run(
     from harness.engine import Engine
     from harness.errors import InputError
     from harness.plan import plan_suite
+    from harness.plugins import registry
     from harness.suite import load_suite, unknown_key
+    from harness.tracking.mlflow import MlflowTracking
+    from harness.tracking.terminal import Terminal
 
     plan = plan_suite(load_suite(suite, overrides), suite)
     for row in only:
         if row not in plan.rows:
             raise InputError(f"--only {row}: {unknown_key(row, plan.rows).replace('unknown key', 'unknown row')}")
+    registry().manager.register(MlflowTracking(), name="mlflow")
+    registry().manager.register(Terminal(), name="terminal")  # last, so it speaks first
     try:
         results = Engine(plan, workdir, workers, device, only, until or "").run()
     except KeyboardInterrupt:
         click.echo("stopped; run the same command again and it goes on from here", err=True)
         sys.exit(1)
-    failed = [result for result in results if result.status == "failed"]
-    for result in failed:
-        click.echo(f"error: row {result.row} failed: {result.error}", err=True)
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if any(result.status == "failed" for result in results) else 0)
 
 
 @click.command()

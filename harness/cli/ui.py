@@ -66,6 +66,7 @@ def serve(uri: str, port: int, workdir: Path) -> None:
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "PYTHONWARNINGS": "ignore",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no second server for jobs that nobody starts here
     }
     folder = None if "MLFLOW_TRACKING_URI" in os.environ else workdir  # a relative URI is relative to this folder
@@ -113,12 +114,13 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end this process in the same orderly way as Ctrl-C."""
+    """SIGTERM and SIGHUP end this process in the same orderly way as Ctrl-C, unless it ignores them (nohup)."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:

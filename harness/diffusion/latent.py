@@ -44,6 +44,7 @@ KIND = "latent-diffusion/1"
 UNET, FIRST_STAGE = "unet.", "first_stage."
 FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": {"kind": "pixel", "unshuffle": 2}}
 CHECKPOINTS = 20  # over each training
+WARMUP_STEPS = 100  # of the learning rate schedule "cosine"
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
     return TrainSettings(
         steps=steps,
         batch_size=64,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         lr_schedule="cosine",
-        warmup=min(100, steps // 10),
+        warmup=min(WARMUP_STEPS, steps // 10),
         dtype=settings.dtype,
         checkpoint_every=max(1, steps // CHECKPOINTS),
     )
@@ -239,6 +240,7 @@ def fit_latent_diffusion(
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             lr_schedule=settings.lr_schedule,
+            warmup=min(WARMUP_STEPS, settings.steps // 10),
             dtype=settings.dtype,
             checkpoint_every=max(1, settings.steps // CHECKPOINTS),
         ),

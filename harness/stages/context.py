@@ -36,9 +36,7 @@ class Stage:
         run: what its component gets to know of the world.
     """
 
-    def __init__(
-        self, spec: StageSpec, store: Store, device: str, emit: Emit, should_stop: Callable[[], bool]
-    ) -> None:
+    def __init__(self, spec: StageSpec, store: Store, device: str, emit: Emit, should_stop: Callable[[], bool]) -> None:
         self.spec, self.store, self.device = spec, store, device
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.folder = store.building(spec.kind, spec.key)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.components.data import Metric, Report, Subject
+from harness.components.recognizer import Recognizer
 from harness.errors import StageError
 from harness.stages.context import Stage
 from harness.stages.learn import check_complete
@@ -32,23 +33,42 @@ def finish(stage: Stage) -> dict[str, Any]:
         check_complete(stage, dataset)
     subject = Subject(stage.recognizer(), dataset, stage.faces("source"), judge, protocols)
     report: Report = stage.component.evaluate(subject, stage.run)
-    if judge is not None:
-        rule = [stage.spec.component, judge.digest, dataclasses.asdict(judge.takes), dict(report.rule)]
-        digests[""] = digest(rule)
-    metrics = [_record(metric, digests, stage.spec.component) for metric in report.metrics]
+    digests[""] = _judging_rule(stage, judge, report)
+    prefix = stage.spec.options.get("faces_of", "")
+    metrics = [_record(metric, digests, stage.spec.component, prefix) for metric in report.metrics]
     for name, png in report.figures.items():
         (stage.folder / "figures").mkdir(exist_ok=True)
-        (stage.folder / "figures" / f"{name}.png").write_bytes(png)
+        (stage.folder / "figures" / f"{_prefixed(name, prefix, '-')}.png").write_bytes(png)
     for name, columns in report.tables.items():
         (stage.folder / "tables").mkdir(exist_ok=True)
-        pq.write_table(pa.table(dict(columns)), stage.folder / "tables" / f"{name}.parquet")
+        path = stage.folder / "tables" / f"{_prefixed(name, prefix, '-')}.parquet"
+        pq.write_table(pa.table(dict(columns)), path)
     (stage.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return {"content": digest(metrics), "counts": {"metrics": len(metrics)}, "details": {}}
 
 
-def _record(metric: Metric, digests: dict[str, str], component: str) -> dict[str, Any]:
+def _judging_rule(stage: Stage, judge: Recognizer | None, report: Report) -> str:
+    """Digest of how faces were judged, for metrics that belong to no protocol."""
+    if judge is None:
+        return ""
+    rule: list[Any] = [stage.spec.component, dataclasses.asdict(judge.takes), dict(report.rule)]
+    if not stage.spec.options.get("own_judge"):
+        rule.append(judge.digest)
+    faces = stage.parent("dataset")
+    if "faces_of" in stage.spec.options and faces is not None:  # the same faces for every row
+        rule.append(faces.manifest.content)
+    return digest(rule)
+
+
+def _record(metric: Metric, digests: dict[str, str], component: str, prefix: str) -> dict[str, Any]:
     if not math.isfinite(metric.value):
         raise StageError(f"{component}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
     record = dataclasses.asdict(metric)
+    record["name"] = _prefixed(metric.name, prefix, "/")
     record["protocol"] = digests.get(metric.protocol, "")
     return record
+
+
+def _prefixed(name: str, prefix: str, separator: str) -> str:
+    """The name with its first part replaced by the prefix, if there is one: ``held-out/fdr``."""
+    return f"{prefix}{separator}{name.partition(separator)[2]}" if prefix else name

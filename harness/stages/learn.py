@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.components.data import Model, SamplePlan
+from harness.components.data import Ints, Model, SamplePlan
 from harness.components.recognizer import Recognizer
 from harness.errors import StageError
-from harness.faces.faceset import FaceSet
+from harness.faces.faceset import OK, FaceSet
 from harness.stages.context import WEIGHTS_FILE, Stage, write_plan
 from harness.store.keys import digest
 from harness.store.weights import WeightsInfo, read_info, weights_content, write_weights
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
 
 
@@ -76,9 +77,7 @@ def _train(stage: Stage) -> dict[str, Any]:
     from harness.plugins import registry
 
     names = registry().names["recognizers"].values()
-    kind = next(
-        (n.name for n in names if n.target == f"{type(trained).__module__}:{type(trained).__qualname__}"), ""
-    )
+    kind = next((n.name for n in names if n.target == f"{type(trained).__module__}:{type(trained).__qualname__}"), "")
     if not kind:
         raise StageError(f"{stage.spec.component} gave a {type(trained).__qualname__}, which no plugin registered")
     info = WeightsInfo(
@@ -96,20 +95,54 @@ def check_complete(stage: Stage, dataset: FaceSet) -> None:
     """Refuse a dataset with fewer complete identities than the suite asks for.
 
     Raises:
-        StageError: with the counts and the spare that would have been enough.
+        StageError: with the counts, and the spare that would have been enough at the rates seen.
     """
     wanted = stage.spec.options.get("identities")
     if wanted is None or len(np.unique(dataset.identities)) >= wanted:
         return
-    artifact = stage.parent("dataset")
-    assert artifact is not None
-    counts, per_identity = artifact.manifest.counts, stage.spec.options["per_identity"]
-    missing = max(0, per_identity - counts["fewest_in_identity"])
+    per_identity = stage.spec.options["per_identity"]
+    planned, found = found_per_identity(dataset.items)
+    complete = int(np.count_nonzero(found >= per_identity))
     raise StageError(
-        f"{counts['complete_identities']} identities have {per_identity} aligned images, {wanted} are needed "
-        f"({counts['detected']} of {counts['planned']} faces were found); dataset.spare.images "
-        f"{stage.spec.options['spare_images'] + missing} would have been enough"
+        f"{complete} of {len(planned)} identities have {per_identity} aligned images, {wanted} are needed "
+        f"({found.sum()} of {planned.sum()} faces were found); {_advice(planned, found, wanted, per_identity)}"
     )
+
+
+def found_per_identity(items: pa.Table) -> tuple[Ints, Ints]:
+    """How many images of each identity were planned, and in how many a face was found."""
+    labels = np.unique(items["identity"].to_numpy(), return_inverse=True)[1]
+    fine = np.asarray(items["status"].to_pylist(), dtype=object) == OK
+    return np.bincount(labels), np.bincount(labels, weights=fine).astype(np.int64)
+
+
+def enough_spare(planned: Ints, found: Ints, identities: int, per_identity: int) -> tuple[int | None, int | None]:
+    """The spare that would have been enough, if further images were found as often as those that were made.
+
+    Args:
+        planned, found: images of each identity, as in :func:`found_per_identity`.
+        identities, per_identity: what is needed.
+
+    Returns:
+        the least ``spare.images`` with the identities that there are, then the least ``spare.identities`` with the
+        images per identity that there are; None where no number would be enough.
+    """
+    complete = np.count_nonzero(found >= per_identity)
+    more = -(-identities * len(found) // complete) - identities if complete else None
+    seen = np.flatnonzero(found)
+    if len(seen) < identities:
+        return None, more
+    needed = np.sort(-(-per_identity * planned[seen] // found[seen]))  # images of each identity, by its own rate
+    return int(needed[identities - 1]) - per_identity, None if more is None else int(more)
+
+
+def _advice(planned: Ints, found: Ints, identities: int, per_identity: int) -> str:
+    images, people = enough_spare(planned, found, identities, per_identity)
+    ways = [f"dataset.spare.images {images}"] if images is not None else []
+    ways += [f"dataset.spare.identities {people}"] if people is not None else []
+    if not ways:
+        return "no spare would have been enough: in too many identities no face was found at all"
+    return f"if further images were found as often, {' or '.join(ways)} would have been enough"
 
 
 def _terms(stage: Stage) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
+_ROUNDING = 1e-20  # a variance of cosines below this is rounding error
+
 
 @dataclass(frozen=True)
 class ScoreStatistics:
@@ -55,7 +57,7 @@ def fisher_ratio(genuine_mean: float, genuine_std: float, impostor_mean: float, 
         ValueError: both score sets are constant.
     """
     variance = genuine_std**2 + impostor_std**2
-    if not variance > 0:
+    if not variance > _ROUNDING:
         raise ValueError("all genuine and all impostor scores are equal; expected scores that vary")
     return (genuine_mean - impostor_mean) ** 2 / variance
 

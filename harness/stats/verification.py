@@ -44,11 +44,11 @@ class FoldResult:
 
 
 def unit(embeddings: NDArray[np.floating]) -> Doubles:
-    """Rows [N, D] divided by their L2 norm, float64; a zero row stays zero."""
+    """Rows [N, D] divided by their L2 norm, float64; a zero row stays zero, NaN stays NaN."""
     x = np.asarray(embeddings, dtype=np.float64)
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     out = np.zeros_like(x)
-    np.divide(x, norms, out=out, where=norms > 0)
+    np.divide(x, norms, out=out, where=norms != 0)
     return out
 
 

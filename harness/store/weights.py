@@ -50,13 +50,19 @@ class WeightsInfo(BaseModel):
 
 
 def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], info: WeightsInfo) -> None:
-    """Write a weights file, atomically."""
+    """Write a weights file, atomically; float32 tensors that float16 holds without loss are stored as float16."""
     from safetensors.torch import save_file
 
     partial = path.with_suffix(".partial")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {name: _compact(tensor.detach().cpu()) for name, tensor in tensors.items()}
     save_file(plain, partial, metadata={"harness": info.model_dump_json()})
+    partial.chmod(0o644)
     partial.replace(path)
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return (half if half.to(tensor.dtype).equal(tensor) else tensor).contiguous()
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

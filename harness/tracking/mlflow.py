@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import DataError, HarnessError
 from harness.hookspecs import hookimpl
-from harness.results import FILE_NAME, Result, iterate_results
+from harness.results import FILE_NAME, SUITE_FILE, Result, iterate_results
 from harness.tracking.content import Content, logged_curves
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "facegen-harness"  # MLFLOW_EXPERIMENT_NAME wins
 STORE_FILE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-SUITE_FILE = "suite.yaml"  # the resolved suite, in <workdir>/results/<suite>/
 OWNER_FILE = ".tracking-id"  # names this set of results, so that a shared server can tell two workdirs apart
 LOCK_FILE = ".tracking.lock"
 LOCK_TIMEOUT_S = 120.0
+MAX_ERROR_CHARS = 200
 
 # Limits of MLflow 3 (mlflow/utils/validation.py).
 MAX_METRICS_PER_BATCH = 1000
@@ -131,7 +131,8 @@ class MlflowTracking:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -149,9 +150,10 @@ def _tracker(workdir: Path) -> Iterator[Tracker]:
 
 
 def _client(uri: str) -> Any:
-    """An MLflow client without MLflow's telemetry and without its log lines."""
+    """An MLflow client without MLflow's telemetry and without what it prints and logs."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

@@ -21,20 +21,20 @@ PNG = b"\x89PNG"
 
 
 class Pixels(Recognizer):
-    """Embeds an image by its 4 x 4 mean colors: good at the tests' patterns, and at nothing else."""
+    """Embeds an image by ``grid`` x ``grid`` mean colors: perfect on the tests' patterns with 4, confused with 1."""
 
     broken = False
 
-    def __init__(self) -> None:
+    def __init__(self, grid: int = 4) -> None:
         super().__init__(takes=Crop("arcface", 32))
-        self.digest = "pixels"
+        self.digest, self.grid = "pixels", grid
 
     @property
     def width(self) -> int:
-        return 48
+        return 3 * self.grid**2
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        out = torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
+        out = torch.nn.functional.adaptive_avg_pool2d(x, self.grid).flatten(1)
         return out * float("nan") if self.broken else out
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -73,13 +73,13 @@ def separate(faces: FaceSet, judge: Recognizer | None = None, **settings: Any) -
 
 def test_verification_reports_metrics_tables_and_figures(faces: FaceSet) -> None:
     pairs = some_pairs(faces.labels)
-    report = verify(faces, pairs)
+    report = verify(faces, pairs, Pixels(grid=1))
     accuracy = by_name(report)["toy/accuracy"]
-    assert accuracy.value > 0.9
+    assert 0.7 < accuracy.value < 1
     assert (accuracy.n, accuracy.protocol, accuracy.interval_over) == (400, "toy", "identities")
     assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
     assert accuracy.std_folds is not None
-    assert by_name(report)["toy/tar_at_far_1e-2"].n == 200
+    assert by_name(report)["toy/tar_at_far_1e-2"].n == 400
     table = report.tables["toy-pairs"]
     assert table["correct"].mean() == pytest.approx(accuracy.value)
     assert (table["a"] == pairs.a).all()
@@ -99,9 +99,7 @@ def test_verification_of_shuffled_labels_is_chance(faces: FaceSet) -> None:
 
 
 def test_a_perfect_score_still_has_an_interval(faces: FaceSet) -> None:
-    a = np.tile(np.arange(40), 10)
-    b = np.where(np.arange(400) % 2 == 0, a, (a + 48) % 96)
-    report = verify(faces, PairSet(a, b, np.arange(400) % 2 == 0, np.repeat(np.arange(10), 40)))
+    report = verify(faces, some_pairs(faces.labels))
     accuracy = by_name(report)["toy/accuracy"]
     assert accuracy.value == 1.0
     assert accuracy.interval[0] < 1.0
@@ -158,9 +156,7 @@ def test_pixel_diversity_is_the_spread_within_identities(
     assert by_name(separate(faces))["separability/pixel_diversity"].value == pytest.approx(expected)
 
 
-def test_subset_takes_the_first_in_numeric_order(
-    make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_subset_takes_the_first_in_numeric_order(make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]) -> None:
     identities, samples = np.array([10, 10, 2, 2, 2, 5]), np.array([11, 2, 3, 1, 20, 0])
     assert subset(identities, samples, 2, 2).tolist() == [3, 2, 5]
     images, labels = colored

@@ -129,7 +129,7 @@ def test_learning_rate_rises_then_falls(schedule: str) -> None:
 
 
 def test_augmentation_flips_half_and_stays_in_range() -> None:
-    x = torch.linspace(-1, 1, 4).expand(2000, 3, 2, 4).clone()
+    x = torch.linspace(-1, 1, 5).expand(2000, 3, 2, 5).clone()
     settings = MarginSettings(flip=0.5, color_jitter=0.0)
     y = augment(x, settings, torch.Generator().manual_seed(0))
     flipped = (y == x.flip(3)).flatten(1).all(1)
@@ -143,12 +143,14 @@ def test_augmentation_flips_half_and_stays_in_range() -> None:
 @pytest.mark.parametrize("size", [32, 48, 112])
 def test_small_cnn_takes_every_crop_size_and_is_differentiable(size: int) -> None:
     recognizer = SmallCNN(takes=Crop("arcface", size))
+    recognizer.load(recognizer.state())
     x = to_unit(np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)).requires_grad_()
     features = recognizer.features(x)
     assert features.shape == (2, 64)
     features.sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in recognizer.network.parameters())
 
 
 def test_small_cnn_size_and_evaluation_mode() -> None:

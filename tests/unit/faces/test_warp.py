@@ -70,7 +70,9 @@ def test_outside_is_black_and_half_a_pixel_out_is_half_bright() -> None:
 def test_crop_does_not_depend_on_the_batch() -> None:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (9, 60, 50, 3), dtype=np.uint8)
-    points = np.stack([turned(template(32), s, d, (9, 7)) for s, d in zip(rng.uniform(0.5, 4, 9), rng.normal(0, 20, 9))])
+    points = np.stack(
+        [turned(template(32), s, d, (9, 7)) for s, d in zip(rng.uniform(0.5, 4, 9), rng.normal(0, 20, 9), strict=True)]
+    )
     matrices = similarity(points, template(32))
     together = warp(images, matrices, 32)
     for i in range(9):

@@ -136,5 +136,3 @@ def _wait(condition, seconds=60):
             return value
         time.sleep(0.05)
     raise AssertionError("the condition did not come true")
-
-

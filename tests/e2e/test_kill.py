@@ -1,0 +1,72 @@
+"""Runs that are really killed: whatever the stage, the next run ends with the same contents."""
+
+import signal
+import subprocess
+import time
+
+import psutil
+from suites import TINY, command, contents, environment, run_suite
+
+KINDS = ["source", "contexts", "fit", "generate", "align", "train", "protocol", "evaluate"]
+
+
+def _start(workdir):
+    return subprocess.Popen(
+        command("run", str(TINY), "--workers", "2"),
+        env=environment(workdir),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _wait_for(kind, workdir, process, seconds=300):
+    """Wait until a stage of that kind is being built; False when the run ended first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if list((workdir / "store" / ".building").glob(f"{kind}-*")):
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.002)
+    raise AssertionError(f"no {kind} stage was started in {seconds} s")
+
+
+def _family(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _gone(processes, seconds=30):
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
+
+
+def test_killed_in_every_stage_and_started_again(tiny, tmp_path):
+    killed = []
+    for kind in KINDS:
+        process = _start(tmp_path)
+        if _wait_for(kind, tmp_path, process):
+            workers = _family(process)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert _gone(workers), f"a worker outlived its parent, killed in {kind}"
+            killed.append(kind)
+        process.wait()
+    assert killed == KINDS
+    run_suite(tmp_path)
+    assert contents(tmp_path) == contents(tiny[0])
+    assert not list((tmp_path / "store" / ".building").glob("*"))
+
+
+def test_killed_worker_is_replaced(tiny, tmp_path):
+    process = _start(tmp_path)
+    assert _wait_for("generate", tmp_path, process)
+    workers = [child for child in _family(process) if "spawn_main" in " ".join(child.cmdline())]
+    assert workers
+    workers[0].kill()
+    assert process.wait(timeout=1200) == 0
+    assert contents(tmp_path) == contents(tiny[0])
+
+
+def test_two_runs_at_once_share_the_work(tiny, tmp_path):
+    processes = [_start(tmp_path), _start(tmp_path)]
+    assert [process.wait(timeout=1200) for process in processes] == [0, 0]
+    assert contents(tmp_path) == contents(tiny[0])
