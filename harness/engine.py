@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Engine:
         folder = self.workdir / "results" / self.plan.suite.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SUITE_FILE).write_text(self.plan.resolved_yaml, encoding="utf-8")
-        self.hook.suite_started(plan=self.plan, workdir=self.workdir)
+        self._tell("suite_started", plan=self.plan, workdir=self.workdir)
         for row in self.rows:
             for stage in row.stages.values():
                 for needed in self.plan.ancestors(stage) if self.until else [stage]:
@@ -100,8 +101,15 @@ class Engine:
             self.pool.close()
             for build in self.building.values():
                 build.lock.release()
-            self.hook.suite_finished(plan=self.plan, workdir=self.workdir, results=self.results)
+            self._tell("suite_finished", plan=self.plan, workdir=self.workdir, results=self.results)
         return self.results
+
+    def _tell(self, event: str, **data: Any) -> None:
+        """Send an event; a plugin that fails on one loses the event and not the run."""
+        try:
+            getattr(self.hook, event)(**data)
+        except Exception as error:  # whatever a plugin raises
+            warnings.warn(f"a plugin failed on {event}: {type(error).__name__}: {error}", stacklevel=2)
 
     def _want(self, stage: StageSpec) -> None:
         """Ask for a stage; what it needs is asked for only when it is not in the store."""
@@ -146,7 +154,7 @@ class Engine:
             artifact = self.store.find(*stage.id)
             if artifact is None:
                 self.building[stage.id] = _Build(stage, lock)
-                self.hook.stage_progress(stage=stage.label, done=0, total=0, unit="")
+                self._tell("stage_progress", stage=stage.label, done=0, total=0, unit="")
                 self._submit(stage, "prepare")
                 return
             lock.release()
@@ -158,13 +166,13 @@ class Engine:
 
     def _on_event(self, tag: Any, kind: str, data: dict[str, Any]) -> None:
         id, phase, index = tag
-        build = self.building[id]
-        if kind != "progress":
+        build = self.building.get(id)
+        if build is None or kind != "progress":  # None: another shard of it has failed
             return
         if phase == "shard":
             build.done[index] = data["done"]
             data = {"done": sum(build.done.values()), "total": build.items, "unit": data["unit"]}
-        self.hook.stage_progress(stage=build.spec.label, **data)
+        self._tell("stage_progress", stage=build.spec.label, **data)
 
     def _on_outcome(self, outcome: Outcome) -> None:
         id, phase, _shard = outcome.task.tag
@@ -218,7 +226,7 @@ class Engine:
 
     def _keep(self, stage: StageSpec, artifact: Artifact, cached: bool) -> None:
         self.finished[stage.id] = (artifact, cached)
-        self.hook.stage_finished(stage=stage.label, record=stage_record(artifact, cached))
+        self._tell("stage_finished", stage=stage.label, record=stage_record(artifact, cached))
 
     def _fail(self, build: _Build, outcome: Outcome) -> None:
         spec = build.spec
@@ -247,7 +255,7 @@ class Engine:
         else:
             write_result(folder, result)
         self.results.append(result)
-        self.hook.row_finished(result=result, folder=folder)
+        self._tell("row_finished", result=result, folder=folder)
 
     def _stop(self) -> None:
         self.pool.request_stop()

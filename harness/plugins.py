@@ -69,14 +69,15 @@ class Registry:
     def _load(self, entry: EntryPoint) -> Loaded:
         dist = entry.dist
         loaded = Loaded(entry.name, entry.value, dist.name if dist else "?", dist.version if dist else "?")
+        taken = self.manager.has_plugin(entry.name)  # then the one that has the name stays
         try:
             module = entry.load()
             self.manager.register(module, name=entry.name)
             self.manager.check_pending()
             for kind in KINDS:
                 self._collect(kind, module, loaded)
-        except Exception as error:  # whatever a plugin does at import, the others must load
-            if self.manager.has_plugin(entry.name):
+        except (Exception, SystemExit) as error:  # whatever a plugin does at import, the others must load
+            if self.manager.has_plugin(entry.name) and not taken:
                 self.manager.unregister(name=entry.name)
             detail = str(error).strip().splitlines()
             loaded.error = f"{type(error).__name__}: {detail[0] if detail else ''}".rstrip(": ")
@@ -86,7 +87,8 @@ class Registry:
 
     def _collect(self, kind: str, module: object, loaded: Loaded) -> None:
         def register(name: str, target: str) -> None:
-            taken = self.names[kind].get(name)
+            own = next((r for r in loaded.registered if (r.kind, r.name) == (kind, name)), None)
+            taken = self.names[kind].get(name, own)
             if taken:
                 owner = taken.distribution
                 raise InputError(f"{kind[:-1]} {name!r} is taken by {owner}; rename the one in {loaded.module}")

@@ -19,7 +19,7 @@ from harness.faces.faceset import FaceSet
 from harness.plugins import import_target, registry
 from harness.store.artifacts import Artifact, Store
 from harness.store.stage import StageSpec
-from harness.store.weights import load_tensors, read_info
+from harness.store.weights import load_tensors, read_info, weights_content
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
@@ -67,7 +67,7 @@ class Stage:
     def recognizer(self, role: str = "recognizer") -> Recognizer | None:
         """The recognizer in a role, loaded."""
         artifact = self.parent(role)
-        return None if artifact is None else _load_recognizer(artifact.folder, artifact.manifest.content, self.device)
+        return None if artifact is None else load_recognizer(artifact.folder / WEIGHTS_FILE, self.device)
 
     def model(self) -> Model | None:
         """The generator's model: a fitted one with its recognizer, or a source's faces for rows of existing images."""
@@ -93,12 +93,13 @@ def _load_tensors(folder: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _load_recognizer(folder: Path, content: str, device: str) -> Recognizer:
-    info = read_info(folder / WEIGHTS_FILE)
+def load_recognizer(path: Path, device: str = "cpu") -> Recognizer:
+    """The recognizer of a weights file."""
+    info = read_info(path)
     cls: Any = registry().load("recognizers", info.kind)
     recognizer: Recognizer = cls(cls.Settings.model_validate(info.settings), Crop(info.view, info.size_px))
-    recognizer.load(load_tensors(folder / WEIGHTS_FILE), device)
-    recognizer.digest = content
+    recognizer.load(load_tensors(path), device)
+    recognizer.digest = weights_content(path)
     return recognizer
 
 

@@ -127,13 +127,13 @@ def enough_spare(planned: Ints, found: Ints, identities: int, per_identity: int)
         the least ``spare.images`` with the identities that there are, then the least ``spare.identities`` with the
         images per identity that there are; None where no number would be enough.
     """
-    complete = np.count_nonzero(found >= per_identity)
+    complete = int(np.count_nonzero(found >= per_identity))
     more = -(-identities * len(found) // complete) - identities if complete else None
     seen = np.flatnonzero(found)
     if len(seen) < identities:
         return None, more
     needed = np.sort(-(-per_identity * planned[seen] // found[seen]))  # images of each identity, by its own rate
-    return int(needed[identities - 1]) - per_identity, None if more is None else int(more)
+    return int(needed[identities - 1]) - per_identity, more
 
 
 def _advice(planned: Ints, found: Ints, identities: int, per_identity: int) -> str:

@@ -123,7 +123,7 @@ def check_component(component: Component) -> None:
         silent = [name for name, field in schema.model_fields.items() if not field.description]
         assert not silent, f"{who}: {schema.__name__} has no description (unit, range, source) of {', '.join(silent)}"
     name = component.license.name
-    assert name and name != "unknown", f"{who} has no license; set license = License(NAME, URL, commercial_use)"
+    assert name not in ("", "unknown"), f"{who} has no license; set license = License(NAME, URL, commercial_use)"
     for module in component.code_modules():
         source_digest(module)
 
@@ -157,11 +157,11 @@ def _check_plan(plan: SamplePlan, again: SamplePlan, who: str) -> None:
         assert fits, f"{who}: the plan's {name} are {got}, expected int64 [{len(plan)}]"
     keys = set(zip(plan.identities.tolist(), plan.samples.tolist(), strict=True))
     assert len(keys) == len(plan), f"{who} plans an (identity, sample) twice"
-    for name, column in plan.items.items():
-        assert len(column) == len(plan), f"{who}: the plan's items[{name!r}] has {len(column)} rows, not {len(plan)}"
-    for name, column in plan.pool.items():
+    for name, item in plan.items.items():
+        assert len(item) == len(plan), f"{who}: the plan's items[{name!r}] has {len(item)} rows, not {len(plan)}"
+    for name, table in plan.pool.items():
         needed = int(plan.identities.max()) + 1
-        assert len(column) >= needed, f"{who}: the plan's pool[{name!r}] has {len(column)} rows, expected {needed}"
+        assert len(table) >= needed, f"{who}: the plan's pool[{name!r}] has {len(table)} rows, expected {needed}"
     for label, a, b in _columns(plan, again):
         assert np.array_equal(a, b), f"{who} plans other {label} when asked again with the same seed"
 

@@ -84,6 +84,8 @@ class Terminal:
                 state.bar = self._progress.add_task(stage, total=total or None, unit=unit)
             else:
                 self._say(f"{stage}: started")
+        if done < state.said_done:  # the stage's next phase counts anew, in another unit
+            state.started, state.said_at, state.said_done = now, now, 0
         if self._progress is not None:
             self._progress.update(state.bar, completed=done, total=total or None, unit=unit)
         elif self._worth_a_line(state, done, total, now):

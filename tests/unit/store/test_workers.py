@@ -42,7 +42,7 @@ def pid(path, emit, should_stop):
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def tasks(tmp_path, monkeypatch):
     (tmp_path / "pool_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -138,3 +138,18 @@ def test_a_damaged_file_does_not_hide_the_end(workdir: Path, make: Make, put: Pu
     display.hook.suite_finished(plan=plan(), workdir=workdir, results=[make()])
     assert "no leaderboard: " in display.progress
     assert "harness ui" in display.printed
+
+
+def test_the_next_phase_of_a_stage_counts_anew() -> None:
+    display = Display()
+    display.hook.suite_started(plan=plan(), workdir=Path("runs"))
+    for done, unit in (
+        (0, "autoencoder steps"),
+        (90, "autoencoder steps"),
+        (0, "denoiser steps"),
+        (30, "denoiser steps"),
+    ):
+        display.hook.stage_progress(stage="model ldm", done=done, total=100, unit=unit)
+        display.clock.now += 30.0
+    assert "90 of 100 autoencoder steps" in display.progress
+    assert "30 of 100 denoiser steps" in display.progress

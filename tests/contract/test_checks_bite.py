@@ -1,0 +1,269 @@
+"""The contract finds the mistakes that it is for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from harness.builtin.no_alignment import NoAlignment
+from harness.components import (
+    AlignedBatch,
+    Aligner,
+    Component,
+    Crop,
+    Generator,
+    ImageBatch,
+    License,
+    Model,
+    Request,
+    Run,
+    SamplePlan,
+    Settings,
+    Source,
+)
+from harness.testing import contract
+from harness.testing.contract import check_aligner, check_component, check_generator, check_light_import, check_source
+from harness.testing.toy import Toy
+
+
+@pytest.fixture(autouse=True)
+def _own_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module cannot be found by name when pytest imports it, so only its name is checked."""
+    monkeypatch.setattr("harness.store.keys.source_digest", lambda module: module)
+
+
+class Good(Generator):
+    """Noise per image; the base of the wrong ones."""
+
+    license = License("MIT")
+    code = (__name__,)
+
+    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+        for rows in plan.batches(5):
+            yield ImageBatch(rows.identities, rows.samples, self.draw(rows, run))
+
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        x = run.noise(rows.identities.tolist(), rows.samples.tolist(), (8, 8, 3), "good")
+        return (x.clamp(-2, 2) * 63 + 127).numpy().astype(np.uint8)
+
+
+class NoisePerBatch(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return run.generator("batch").integers(0, 256, (len(rows), 8, 8, 3), dtype=np.uint8)
+
+
+class NormalizedByBatch(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        images = super().draw(rows, run)
+        return images - images.min()
+
+
+class GlobalNoise(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return np.random.default_rng().integers(0, 256, (len(rows), 8, 8, 3), dtype=np.uint8)
+
+
+class NoSeed(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return super().draw(rows, Run(0))
+
+
+class Floats(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return super().draw(rows, run) / 255
+
+
+class Grey(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return super().draw(rows, run)[..., 0]
+
+
+class WrongOrder(Good):
+    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+        for batch in super().sample(plan, model, run):
+            yield ImageBatch(batch.identities[::-1], batch.samples[::-1], batch.images[::-1])
+
+
+class StopsEarly(Good):
+    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+        yield next(super().sample(plan, model, run))
+
+
+class PlansLess(Good):
+    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+        return SamplePlan.grid(request.identities, request.per_identity - 1)
+
+
+class RandomPlan(Good):
+    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+        style = np.random.default_rng().normal(size=request.identities * request.per_identity).astype(np.float32)
+        return SamplePlan.grid(request.identities, request.per_identity, items={"style": style})
+
+
+class NoLicense(Good):
+    license = License("unknown")
+
+
+class OtherCode(Good):
+    code = ("harness.noise",)
+
+
+class NeedsContexts(Good):
+    needs_contexts = True
+
+
+def test_a_good_generator_passes() -> None:
+    check_generator(Good())
+    check_generator(NeedsContexts(), contexts=np.eye(4, 8, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (NoisePerBatch, "may depend on its own row"),
+        (NormalizedByBatch, "may depend on its own row"),
+        (GlobalNoise, "the whole plan again: identity 0, sample 0: differs"),
+        (NoSeed, "same images with two seeds"),
+        (Floats, r"gave images float64 \[5, 8, 8, 3\], expected uint8"),
+        (Grey, r"gave images uint8 \[5, 8, 8\], expected uint8"),
+        (WrongOrder, "other images than planned"),
+        (StopsEarly, "gave 5 images of the 12 planned"),
+        (PlansLess, r"plans \[3, 3, 3\] images per identity"),
+        (RandomPlan, r"plans other items\['style'\] when asked again"),
+        (NoLicense, "has no license"),
+        (OtherCode, "its package among them"),
+        (NeedsContexts, "needs contexts"),
+    ],
+)
+def test_a_wrong_generator_is_found(wrong: type[Generator], says: str) -> None:
+    with pytest.raises(AssertionError, match=says):
+        check_generator(wrong())
+
+
+def test_levels_allow_rounding_and_no_more() -> None:
+    class Rounds(Good):
+        def draw(self, rows: SamplePlan, run: Run) -> Any:
+            return super().draw(rows, run) // 2 + np.uint8(len(rows) % 2)
+
+    check_generator(Rounds(), levels=1)
+    with pytest.raises(AssertionError, match="by up to 1 grey levels, at most 0"):
+        check_generator(Rounds())
+
+
+class Undescribed(Settings):
+    size_px: int = 32
+
+
+class Lenient(BaseModel):
+    size_px: int = Field(32, description="pixels")
+
+
+class Lossy(Settings):
+    size_px: int = Field(32, description="pixels", exclude=True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "says"),
+    [
+        (Undescribed, {}, "no description .* of size_px"),
+        (Lenient, {}, "lets typos pass"),
+        (Lossy, {"size_px": 64}, "come back from JSON"),
+    ],
+)
+def test_wrong_settings_are_found(schema: type[BaseModel], values: dict[str, int], says: str) -> None:
+    class Chosen(Component):
+        Settings = schema
+        license = License("MIT")
+        code = (__name__,)
+
+    with pytest.raises(AssertionError, match=says):
+        check_component(Chosen(schema(**values)))
+
+
+class Twice(Source):
+    """Plans an image twice."""
+
+    license = License("MIT")
+    code = (__name__,)
+
+    def plan(self, run: Run) -> SamplePlan:
+        return SamplePlan(np.zeros(2, np.int64), np.zeros(2, np.int64))
+
+    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
+        yield ImageBatch(plan.identities, plan.samples, np.zeros((len(plan), 8, 8, 3), np.uint8))
+
+
+def test_a_source_that_plans_an_image_twice_is_found() -> None:
+    with pytest.raises(AssertionError, match="twice"):
+        check_source(Twice())
+
+
+class Paints(NoAlignment):
+    code = (*NoAlignment.code, __name__)
+
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        batch.images[:, 0] = 0
+        return super().align(batch, crop, run)
+
+
+class KeepsFailed(NoAlignment):
+    code = (*NoAlignment.code, __name__)
+
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        made = super().align(batch, crop, run)
+        return AlignedBatch(made.images, ["no face"] * len(batch), made.landmarks, made.boxes, made.scores)
+
+
+class RejectsByCompany(NoAlignment):
+    code = (*NoAlignment.code, __name__)
+
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        made = super().align(batch, crop, run)
+        reasons: list[str | None] = ["too few"] * len(batch) if len(batch) < 3 else [None] * len(batch)
+        images = np.zeros_like(made.images) if len(batch) < 3 else made.images
+        return AlignedBatch(images, reasons, made.landmarks, made.boxes, made.scores)
+
+
+class RaisesWithoutFace(NoAlignment):
+    code = (*NoAlignment.code, __name__)
+
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        if not batch.images.any():
+            raise ValueError("no face found")
+        return super().align(batch, crop, run)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (Paints, AssertionError, "changed the images it was given"),
+        (KeepsFailed, AssertionError, "expected zeros"),
+        (RejectsByCompany, AssertionError, "image 0 alone: reasons"),
+        (RaisesWithoutFace, ValueError, "no face found"),
+    ],
+)
+def test_a_wrong_aligner_is_found(wrong: type[Aligner], error: type[Exception], says: str) -> None:
+    plan = SamplePlan.grid(4, 1)
+    (batch,) = Toy().sample(plan, None, Run(0))
+    with pytest.raises(error, match=says):
+        check_aligner(wrong(), batch)
+
+
+def test_a_heavy_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heavy_plugin.py").write_text("import scipy\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(AssertionError, match="heavy_plugin imports scipy"):
+        check_light_import("heavy_plugin")
+    with pytest.raises(AssertionError, match="cannot be imported"):
+        check_light_import("no_such_plugin")
+
+
+def test_the_contract_itself_is_light_and_needs_no_pytest() -> None:
+    check_light_import(contract.__name__)
+    assert "pytest" not in Path(str(sys.modules[contract.__name__].__file__)).read_text().replace("with pytest or", "")
