@@ -40,7 +40,7 @@ class FaceWorldSource(Source):
 
     Settings = FaceWorldSettings
     license = APACHE
-    code = ("harness.faceworld", "harness.noise")
+    code = ("harness.builtin.faceworld", "harness.faceworld", "harness.noise")
 
     def plan(self, run: Run) -> SamplePlan:
         """The first identities of the range, in full."""
@@ -65,7 +65,14 @@ class ProtocolSettings(Settings):
 class _FaceWorldProtocol(Protocol):
     Settings = ProtocolSettings
     license = APACHE
-    code = ("harness.faceworld", "harness.noise", "harness.builtin.landmarks", "harness.faces.warp")
+    code = (
+        "harness.builtin.faceworld",
+        "harness.faceworld",
+        "harness.noise",
+        "harness.builtin.landmarks",
+        "harness.faces.warp",
+        "harness.faces.crops",
+    )
     name: ClassVar[str]
 
     def _list(self) -> PairList:

@@ -71,7 +71,6 @@ class Separability(Evaluator):
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})
-    columns: ClassVar[tuple[str, ...]] = ("fdr", "eer", "pixel_diversity")
 
     def evaluate(self, subject: Subject, run: Run) -> Report:
         """Judge the subset of the dataset."""

@@ -50,7 +50,6 @@ class Verification(Evaluator):
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"recognizer", "protocols"})
-    columns: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def evaluate(self, subject: Subject, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""

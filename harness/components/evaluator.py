@@ -20,7 +20,6 @@ class Evaluator(Component):
     Class attributes:
         needs: the fields of :class:`Subject` that must be there. ``judge`` is the recognizer that the suite names in
             the entry's ``recognizer`` key, ``protocols`` those in its ``protocols`` key.
-        columns: which metrics the leaderboard shows, by name ending.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.components.data import Floats, Images, Model, SamplePlan
-from harness.diffusion.autoencoder import PixelStage, SmallAutoencoder, SmallConfig
+from harness.diffusion.autoencoder import PixelStage, SmallAutoencoder, SmallConfig, VQAutoencoder, VQConfig
 from harness.diffusion.samplers import SAMPLERS, Denoiser
 from harness.diffusion.schedule import Schedule, linear_schedule
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 KIND = "latent-diffusion/1"
 UNET, FIRST_STAGE = "unet.", "first_stage."
+AnyStage = SmallAutoencoder | PixelStage | VQAutoencoder
+# The ones that are fitted here; the published VQ-f4 is imported.
 FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": {"kind": "pixel", "unshuffle": 2}}
 CHECKPOINTS = 20  # over each training
 WARMUP_STEPS = 100  # of the learning rate schedule "cosine"
@@ -52,7 +54,7 @@ class LatentDiffusion:
     """The parts, on one device, in evaluation mode."""
 
     unet: ConditionalUNet
-    first_stage: SmallAutoencoder | PixelStage
+    first_stage: AnyStage
     schedule: Schedule
     size_px: int
 
@@ -66,8 +68,8 @@ class LatentDiffusion:
         settings = model.settings
         with torch.device("meta"):
             unet = ConditionalUNet(UNetConfig.from_dict(settings["unet"]))
+            stage = build_first_stage(settings["first_stage"])
         load_strict(unet, take_prefix(model.tensors, UNET), "model")
-        stage = build_first_stage(settings["first_stage"])
         load_strict(stage, take_prefix(model.tensors, FIRST_STAGE), "model")
         schedule = linear_schedule(settings["T"])
         for module in (unet, stage):
@@ -76,12 +78,12 @@ class LatentDiffusion:
 
     def settings(self) -> dict[str, Any]:
         """Plain values from which :meth:`from_model` rebuilds the parts."""
-        config = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.unet.config).items()}
         if isinstance(self.first_stage, PixelStage):
             stage: dict[str, Any] = {"kind": "pixel", "unshuffle": self.first_stage.unshuffle}
         else:
-            stage = {"kind": "small", **dataclasses.asdict(self.first_stage.config)}
-        return {"unet": config, "first_stage": stage, "T": self.schedule.T, "size_px": self.size_px}
+            kind = "vq" if isinstance(self.first_stage, VQAutoencoder) else "small"
+            stage = {"kind": kind, **_plain(self.first_stage.config)}
+        return {"unet": _plain(self.unet.config), "first_stage": stage, "T": self.schedule.T, "size_px": self.size_px}
 
     def tensors(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
         """The tensors of an artifact.
@@ -102,10 +104,16 @@ class LatentDiffusion:
         return int(z.shape[1]), int(z.shape[2]), int(z.shape[3])
 
 
-def build_first_stage(settings: Mapping[str, Any]) -> SmallAutoencoder | PixelStage:
+def _plain(config: UNetConfig | SmallConfig | VQConfig) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def build_first_stage(settings: Mapping[str, Any]) -> AnyStage:
     """A first stage from its plain settings."""
     values = dict(settings)
     kind = values.pop("kind")
+    if kind == "vq":
+        return VQAutoencoder(VQConfig.from_dict(values))
     return PixelStage(**values) if kind == "pixel" else SmallAutoencoder(SmallConfig(**values))
 
 
@@ -113,7 +121,7 @@ def build_first_stage(settings: Mapping[str, Any]) -> SmallAutoencoder | PixelSt
 class Prepared:
     """A source ready to fit a denoiser on: latents [N, C, H, W], those of the mirrored images, contexts [N, E]."""
 
-    first_stage: SmallAutoencoder | PixelStage
+    first_stage: AnyStage
     latents: Tensor
     mirrored: Tensor
     contexts: Tensor
@@ -164,7 +172,7 @@ def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
     )
 
 
-def _encode(stage: SmallAutoencoder | PixelStage, pixels: Tensor, device: str, batch_size: int = 256) -> Tensor:
+def _encode(stage: AnyStage, pixels: Tensor, device: str, batch_size: int = 256) -> Tensor:
     with torch.no_grad():
         return torch.cat([stage.encode(part.to(device)).cpu() for part in torch.split(pixels, batch_size)])
 

@@ -37,7 +37,9 @@ class LatentFitSettings(Settings):
 class LatentSampleSettings(Settings):
     """How to sample."""
 
-    sampler: Literal["ddim", "ddpm"] = Field("ddim", description="DDIM, or ancestral DDPM over all steps")
+    sampler: Literal["ddim", "ddpm", "dpm-solver++"] = Field(
+        "ddim", description="DDIM, ancestral DDPM over all steps, or DPM-Solver++ 2M, which wants fewest steps"
+    )
     steps: int = Field(DDIM_STEPS, ge=1, description="sampling steps; DDPM takes the model's T whatever this says")
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1")
     reference_quirks: bool = Field(False, description="repeat the reference samplers' index slips (methods A3, B3)")

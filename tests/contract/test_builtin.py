@@ -99,8 +99,6 @@ def test_every_component_has_settings_license_and_code(kind: str, name: str) -> 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_every_component_is_keyed_by_its_own_source(kind: str, name: str) -> None:
     cls = registry().load(kind, name)
-    if cls.__module__ == "harness.builtin.faceworld":
-        pytest.skip("the face world is frozen and versioned by its renderer: its adapter is not in the key")
     check_own_code(cls.__new__(cls))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.diffusion.samplers import ddim, ddpm
+from harness.diffusion.samplers import ddim, ddpm, dpm_solver
 from harness.diffusion.samplers.types import (
     ConditionalDenoiser,
     Context,
@@ -13,6 +13,6 @@ from harness.diffusion.samplers.types import (
     bind,
 )
 
-SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm.sample, "ddim": ddim.sample}
+SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm.sample, "ddim": ddim.sample, "dpm-solver++": dpm_solver.sample}
 
 __all__ = ["SAMPLERS", "ConditionalDenoiser", "Context", "Denoiser", "Noise", "OnStep", "Sampler", "bind"]

@@ -9,10 +9,10 @@ Source: ID3, arXiv 2409.17576. Its code is not public: what is reconstruction an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from harness import noise
 from harness.components import Model, Request, Run, SamplePlan
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness_id3.loss import Embed
 
 KIND = "id3/1"
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 # Bounds of the cosine to the anchor. The paper shows [0.5, 0.7] and [0.7, 0.9]; which its main table uses is not said.
 BOUNDS = (0.7, 0.9)
 _TABLE, _NETWORK = "attribute_table", "attributes."
@@ -48,10 +49,17 @@ class ID3SampleSettings(LatentSampleSettings):
 
     gamma: float = Field(1.0, ge=0, description="strength of the adjusted score; 0: the original score")
     through_denoiser: bool = Field(True, description="gradient through the denoiser too, or the cheap direct path only")
-    bounds: tuple[float, float] = Field(BOUNDS, description="least and greatest cosine of an embedding to its anchor")
+    bounds: tuple[Cosine, Cosine] = Field(BOUNDS, description="least and greatest cosine of an embedding to its anchor")
     attributes: Literal["table", "none"] = Field(
         "table", description="rows drawn from the source's attribute table, or no attributes"
     )
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError("the least cosine first")
+        return bounds
 
 
 class ID3(LatentGenerator):

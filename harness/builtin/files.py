@@ -1,0 +1,219 @@
+"""Protocols and sources that read the field's files: ``bin``, ``folder-pairs`` and ``recordio``.
+
+Their faces are ArcFace crops already, so each comes with the template as its landmarks: the warp to the suite's crop is
+then the identity, or a resize, and nothing is detected.
+
+Letters: B images of a batch, P pairs, S side of an image in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from harness.components import ImageBatch, License, PairSet, Protocol, Run, SamplePlan, Settings, Source
+from harness.components.data import Images
+from harness.data.bins import BinFile, contiguous_folds, pair_identities
+from harness.data.pairlists import PairList, read_pairs
+from harness.data.pictures import decode, read_file
+from harness.data.recordio import RecordFile
+from harness.errors import DataError
+from harness.faces.crops import template
+
+if TYPE_CHECKING:
+    from harness.faces.faceset import FaceSet
+
+BATCH = 64
+_READS = ("harness.builtin.files", "harness.data", "harness.faces.crops")
+_WARPS = (*_READS, "harness.builtin.landmarks", "harness.faces.warp")
+_TERMS = License("the data set's own terms")
+
+
+class BinSettings(Settings):
+    """Which ``.bin`` file."""
+
+    path: Path = Field(description="the verification file, such as lfw.bin, of aligned square crops")
+    folds: int = Field(10, ge=2, le=100, description="contiguous parts in file order; the published protocol has 10")
+
+
+class BinProtocol(Protocol):
+    """A verification ``.bin`` file: aligned crops with genuine and impostor pairs, in contiguous folds.
+
+    The file does not say who is shown. The two images of a genuine pair get one identity, every other image one of its
+    own: people who occur in several pairs are not recognized as such, so pairs are what can be resampled, and an
+    interval takes them as independent.
+    """
+
+    Settings: ClassVar[type[Settings]] = BinSettings
+    license = _TERMS
+    code = _WARPS
+
+    @cached_property
+    def file(self) -> BinFile:
+        """The file, opened."""
+        file = BinFile(self.settings.path)
+        _check_folds(len(file.same), self.settings.folds, self.settings.path)
+        return file
+
+    def identity(self) -> dict[str, Any]:
+        """What the file holds instead of its place."""
+        return {"content": self.file.content(), "folds": self.settings.folds}
+
+    def plan(self, run: Run) -> SamplePlan:
+        """Every image, in the order of the file."""
+        identities = pair_identities(self.file.same)
+        return SamplePlan(identities, np.arange(len(identities)) - identities)
+
+    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
+        """Read the planned images."""
+        indices = (plan.identities + plan.samples).tolist()
+        yield from aligned_batches(plan, self.file.images(indices), map(self.file.place, indices))
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """Images 2k and 2k + 1 are pair k."""
+        first = np.arange(0, len(self.file), 2, dtype=np.int64)
+        return PairSet(first, first + 1, self.file.same, contiguous_folds(len(first), self.settings.folds))
+
+
+class FolderPairsSettings(Settings):
+    """Which folder and list."""
+
+    path: Path = Field(description="the folder of the images, which are aligned square crops")
+    pairs: Path | None = Field(None, description="the list of pairs; default pairs.txt or pairs.csv in the folder")
+    folds: int = Field(10, ge=2, le=100, description="contiguous parts of a list that brings no folds of its own")
+
+
+class FolderPairs(Protocol):
+    """A folder of aligned crops with a list of pairs: LFW's ``pairs.txt``, or two paths and a label per line.
+
+    LFW's format names the people. From paths and labels alone, images that genuine pairs connect are one identity;
+    where an impostor pair contradicts that, evaluators see it and take the pairs as independent.
+    """
+
+    Settings: ClassVar[type[Settings]] = FolderPairsSettings
+    license = _TERMS
+    code = _WARPS
+
+    @cached_property
+    def listed(self) -> PairList:
+        """The list, read."""
+        settings = self.settings
+        listed = read_pairs(settings.path, settings.pairs, settings.folds)
+        _check_folds(len(listed.a), int(listed.fold.max()) + 1, settings.pairs or settings.path)
+        return listed
+
+    def identity(self) -> dict[str, Any]:
+        """What list and images hold instead of their place."""
+        listed, state = self.listed, hashlib.sha256()
+        for column in (listed.a, listed.b, listed.same, listed.fold, listed.identities, listed.samples):
+            state.update(np.ascontiguousarray(column).tobytes())
+        for path in listed.files:
+            state.update(hashlib.sha256(read_file(path)).digest())
+        return {"content": state.hexdigest()}
+
+    def plan(self, run: Run) -> SamplePlan:
+        """Every image that occurs in a pair, in the order of the list."""
+        return SamplePlan(self.listed.identities, self.listed.samples)
+
+    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
+        """Read the planned images."""
+        listed = self.listed
+        keys = zip(listed.identities.tolist(), listed.samples.tolist(), strict=True)
+        place = dict(zip(keys, listed.files, strict=True))
+        files = [place[key] for key in zip(plan.identities.tolist(), plan.samples.tolist(), strict=True)]
+        yield from aligned_batches(plan, (decode(read_file(file), str(file)) for file in files), map(str, files))
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """The pairs of the list."""
+        return PairSet(self.listed.a, self.listed.b, self.listed.same, self.listed.fold)
+
+
+class RecordIOSettings(Settings):
+    """Which RecordIO file and which part of it."""
+
+    path: Path = Field(description="train.rec, or the folder that holds it, with train.idx beside it if there is one")
+    identities: tuple[int, int] | None = Field(
+        None, description="take identities from this place to before that place, in numeric order; default: all"
+    )
+    per_identity: int | None = Field(None, ge=1, description="the first images of each identity; default: all")
+
+
+class RecordIOSource(Source):
+    """A training set in RecordIO, such as insightface publishes: aligned crops, one identity per label."""
+
+    Settings: ClassVar[type[Settings]] = RecordIOSettings
+    license = _TERMS
+    code = _READS
+
+    @cached_property
+    def file(self) -> RecordFile:
+        """The file."""
+        return RecordFile(self.settings.path)
+
+    def identity(self) -> dict[str, Any]:
+        """What the file holds instead of its place."""
+        with self.file.path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"content": content, **self.settings.model_dump(mode="json", exclude={"path"})}
+
+    def plan(self, run: Run) -> SamplePlan:
+        """Every image, by identity and in the order of the file; the column ``offset`` is its place in the file."""
+        keys, labels, offsets = self.file.images()
+        order = np.lexsort((keys, labels))
+        labels, offsets = labels[order], offsets[order]
+        _, first, people = np.unique(labels, return_index=True, return_inverse=True)
+        samples = np.arange(len(labels)) - first[people]
+        wanted = np.ones(len(labels), dtype=bool)
+        if self.settings.identities is not None:
+            start, stop = self.settings.identities
+            wanted &= (people >= start) & (people < stop)
+        if self.settings.per_identity is not None:
+            wanted &= samples < self.settings.per_identity
+        if not wanted.any():
+            raise DataError(f"{self.file.path}: no image in identities {self.settings.identities}; it has {len(first)}")
+        items: dict[str, Any] = {"offset": offsets[wanted]}  # int64: float32 would lose bytes
+        return SamplePlan(labels[wanted], samples[wanted], items)
+
+    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
+        """Read the planned images; the index is not needed for it."""
+        offsets = np.asarray(plan.items["offset"]).astype(np.int64).tolist()
+        places = [self.file.place(offset) for offset in offsets]
+        records = self.file.read_at(offsets)
+        images = (decode(record.data, place) for record, place in zip(records, places, strict=True))
+        yield from aligned_batches(plan, images, places)
+
+
+def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable[str]) -> Iterator[ImageBatch]:
+    """Aligned crops as batches whose landmarks are the template; consecutive ones of one size share a batch.
+
+    Raises:
+        DataError: an image is not square, so it cannot be a crop of the template.
+    """
+    start: int = 0
+    pending: list[Images] = []
+    for row, (image, place) in enumerate(zip(images, places, strict=True)):
+        height, width = image.shape[:2]
+        if height != width:
+            raise DataError(f"{place}: it has {width} x {height} px; expected a square crop of the ArcFace template")
+        if pending and (pending[0].shape != image.shape or len(pending) == BATCH):
+            yield _batch(plan.rows(start, row), pending)
+            start, pending = row, []
+        pending.append(image)
+    if pending:
+        yield _batch(plan.rows(start, len(plan)), pending)
+
+
+def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:
+    points = template(images[0].shape[0]).astype(np.float32)
+    return ImageBatch(plan.identities, plan.samples, np.stack(images), np.repeat(points[None], len(images), axis=0))
+
+
+def _check_folds(pairs: int, folds: int, path: Path) -> None:
+    if pairs < folds:
+        raise DataError(f"{path}: {pairs} pairs do not fill {folds} folds; give fewer folds or more pairs")

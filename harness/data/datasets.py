@@ -1,0 +1,282 @@
+"""One view of every format: the encoded images of a ``.bin``, RecordIO, parquet or folder, in order and one at a time.
+
+Letters: N images, P pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.components.data import Ints
+from harness.data.bins import BinFile, pair_identities
+from harness.data.pairlists import LISTS, PairList, read_pairs
+from harness.data.pictures import MAX_BYTES, SUFFIXES, read_file
+from harness.data.recordio import RecordFile
+from harness.errors import DataError, InputError
+
+
+class DataSet(ABC):
+    """Encoded images with their identities, and pairs of them where the format has pairs.
+
+    Class attributes:
+        kind: the name of the format.
+        named: whether identities are people, and not only what the pairs tell.
+
+    Attributes:
+        path: the file or folder.
+        identities: int64 [N].
+        a, b, same: pairs of images (int64 [P] each and bool [P]); empty where there are none.
+    """
+
+    kind: ClassVar[str]
+    named: ClassVar[bool] = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identities: Ints = np.zeros(0, dtype=np.int64)
+        self.a: Ints = np.zeros(0, dtype=np.int64)
+        self.b: Ints = np.zeros(0, dtype=np.int64)
+        self.same: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    @abstractmethod
+    def encoded(self) -> Iterator[bytes]:
+        """The encoded images in order."""
+
+    @abstractmethod
+    def place(self, index: int) -> str:
+        """Names image ``index`` in messages."""
+
+    def name(self, index: int) -> str:
+        """A file name for image ``index``, without suffix, unique in the data set."""
+        return f"{self.identities[index]}/{index}"
+
+    @cached_property
+    def samples(self) -> Ints:
+        """How many images of its identity come before each image, int64 [N]."""
+        order = np.argsort(self.identities, kind="stable")
+        _, first, counts = np.unique(self.identities[order], return_index=True, return_counts=True)
+        out = np.empty(len(self), dtype=np.int64)
+        out[order] = np.arange(len(self)) - np.repeat(first, counts)
+        return out
+
+
+class BinData(DataSet):
+    """A verification ``.bin`` file."""
+
+    kind, named = "bin", False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.file = BinFile(path)
+        self.identities, self.same = pair_identities(self.file.same), self.file.same
+        self.a = np.arange(0, len(self.file), 2, dtype=np.int64)
+        self.b = self.a + 1
+
+    def encoded(self) -> Iterator[bytes]:
+        """The images in the order of the file."""
+        return self.file.encoded()
+
+    def place(self, index: int) -> str:
+        """File and index."""
+        return self.file.place(index)
+
+    def name(self, index: int) -> str:
+        """The index, with zeros so that names sort."""
+        return f"images/{index:06d}"
+
+
+class RecordData(DataSet):
+    """A RecordIO file, by identity."""
+
+    kind = "recordio"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.file = RecordFile(path)
+        keys, identities, offsets = self.file.images()
+        order = np.lexsort((keys, identities))
+        self.keys, self.identities, self.offsets = keys[order], identities[order], offsets[order]
+
+    def encoded(self) -> Iterator[bytes]:
+        """The images by identity and key."""
+        return (record.data for record in self.file.read_at(self.offsets.tolist()))
+
+    def place(self, index: int) -> str:
+        """File and key."""
+        return f"{self.file.path}: record {self.keys[index]}"
+
+    def name(self, index: int) -> str:
+        """Identity and key."""
+        return f"{self.identities[index]}/{self.keys[index]}"
+
+
+class FolderData(DataSet):
+    """A folder of images per identity; people are numbered in numeric order of their folders' names.
+
+    ``labels`` gives a person's folder for every identity. ``clashes`` lists names that some file systems cannot tell
+    apart: equal but for case or Unicode form.
+    """
+
+    kind = "folder"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        people = sorted((entry for entry in path.iterdir() if entry.is_dir()), key=numeric_order)
+        folders = [(person, sorted(filter(_is_image, person.iterdir()), key=numeric_order)) for person in people]
+        folders = [(person, files) for person, files in folders if files]
+        self.labels = [person.name for person, _ in folders]
+        self.files = [file for _, files in folders for file in files]
+        self.identities = np.repeat(np.arange(len(folders)), [len(files) for _, files in folders]).astype(np.int64)
+        self.clashes = _clashes(people) + [clash for _, files in folders for clash in _clashes(files)]
+        if not self.files:
+            text = f"expected NAME/IMAGE with one of {', '.join(sorted(SUFFIXES))}, *.parquet, {' or '.join(LISTS)}"
+            raise InputError(f"{path}: no image found; {text}")
+
+    def encoded(self) -> Iterator[bytes]:
+        """The files, by person and number."""
+        return map(read_file, self.files)
+
+    def place(self, index: int) -> str:
+        """The file."""
+        return str(self.files[index])
+
+
+class PairFolderData(DataSet):
+    """A folder with a list of pairs."""
+
+    kind, named = "folder-pairs", False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.list: PairList = read_pairs(path)
+        self.identities, self.a, self.b = self.list.identities, self.list.a, self.list.b
+        self.same = self.list.same
+
+    def encoded(self) -> Iterator[bytes]:
+        """The listed files in the order of the list."""
+        return map(read_file, self.list.files)
+
+    def place(self, index: int) -> str:
+        """The file."""
+        return str(self.list.files[index])
+
+
+class ParquetData(DataSet):
+    """A folder of parquet files with the columns identity and image {bytes, path}."""
+
+    kind = "parquet"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.files = parquet_files(path)
+        self._rows: list[int] = []
+        parts: list[Any] = []
+        for file in self.files:
+            try:
+                column = pq.read_table(file, columns=["identity"])["identity"]
+                parts.append(column.to_numpy().astype(np.int64))
+                pq.ParquetFile(file).schema_arrow.field("image").type.field("bytes")
+            except (OSError, KeyError, pa.ArrowException, AttributeError, ValueError, TypeError) as error:
+                text = f"expected parquet with identity and image {{bytes, path}} ({error})"
+                raise DataError(f"{file}: {' '.join(text.split())}") from error
+        self.identities = np.concatenate(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def encoded(self) -> Iterator[bytes]:
+        """The images, file by file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        index = 0
+        for file in self.files:
+            try:
+                for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["image"]):
+                    for image in batch.column(0):
+                        data = (image.as_py() or {}).get("bytes")
+                        if data is None or len(data) > MAX_BYTES:
+                            raise DataError(f"{self.place(index)}: no image, or one of more than {MAX_BYTES:,} bytes")
+                        yield data
+                        index += 1
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{file}: damaged parquet ({' '.join(str(error).split())})") from error
+
+    def place(self, index: int) -> str:
+        """File and row."""
+        file = int(np.searchsorted(self._ends, index, side="right"))
+        return f"{self.files[file]}: row {index - (self._ends[file - 1] if file else 0)}"
+
+
+def open_dataset(path: Path) -> DataSet:
+    """Open a data set; its format is recognized by suffix and content of the folder.
+
+    Raises:
+        InputError: it is none of the formats.
+        DataError: it is damaged.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if path.is_file():
+        if path.suffix.lower() == ".bin":
+            return BinData(path)
+        if path.suffix.lower() == ".rec":
+            return RecordData(path)
+        raise InputError(f"{path}: expected a .bin or .rec file, or a folder")
+    if any((path / name).is_file() for name in LISTS) and not parquet_files(path):
+        return PairFolderData(path)
+    if (path / "train.rec").is_file():
+        return RecordData(path)
+    return ParquetData(path) if parquet_files(path) else FolderData(path)
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The parquet files of a data set."""
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("shards/*.parquet"))
+
+
+def content(dataset: DataSet) -> str:
+    """Digest of identities, pairs and encoded images; it names no file, so it is equal for a copy in another format."""
+    state = hashlib.sha256()
+    for identity, data in zip(dataset.identities.tolist(), dataset.encoded(), strict=True):
+        state.update(f"{identity},".encode() + hashlib.sha256(data).digest())
+    for column in (dataset.a, dataset.b, dataset.same):
+        state.update(np.ascontiguousarray(column).tobytes())
+    return state.hexdigest()
+
+
+def numeric_order(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key: numbers in a name compare as numbers, so 2 comes before 10."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts if part]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _clashes(paths: list[Path]) -> list[str]:
+    """Names in one folder that differ only in case or Unicode form."""
+    import unicodedata
+
+    seen: dict[str, Path] = {}
+    out: list[str] = []
+    for path in paths:
+        key = unicodedata.normalize("NFC", path.name).casefold()
+        if key in seen:
+            out.append(f"{seen[key]} and {path.name} differ only in case or Unicode form")
+        seen.setdefault(key, path)
+    return out

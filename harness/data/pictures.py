@@ -1,0 +1,99 @@
+"""Encoded images from untrusted files: which format, how large, and their pixels."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.components.data import Images
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Formats that Pillow decodes by itself, with the suffix of their files. Others are refused: for EPS, say, Pillow starts
+# another program.
+SUFFIX_OF = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "PPM": ".ppm", "TIFF": ".tif"}
+SUFFIXES = frozenset({*SUFFIX_OF.values(), ".jpeg", ".pgm", ".tiff"})
+MAX_SIDE_PX = 4096  # a kilobyte of PNG can claim gigabytes of pixels; no face crop comes near this side
+MAX_BYTES = 1 << 26  # of one encoded image: as much as MAX_SIDE_PX need without compression
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an encoded image says of itself: ``format`` of ``SUFFIX_OF``, size in pixels, Pillow's color ``mode``."""
+
+    format: str
+    width_px: int
+    height_px: int
+    mode: str
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: it cannot be read, or is larger than ``MAX_BYTES``.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: {size:,} bytes; images of at most {MAX_BYTES:,} bytes are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected an image") from error
+
+
+def read_header(data: bytes, where: str) -> Header:
+    """Read format and size without decoding the pixels.
+
+    Args:
+        where: names the image in the error.
+
+    Raises:
+        DataError: the bytes are no image, or it is larger than ``MAX_SIDE_PX``.
+    """
+    with _opened(data, where) as (_, header):
+        return header
+
+
+def decode(data: bytes, where: str) -> Images:
+    """Decode to uint8 RGB [H, W, 3].
+
+    Args:
+        where: names the image in the error.
+
+    Raises:
+        DataError: the bytes are no readable image, or it is larger than ``MAX_SIDE_PX``.
+    """
+    with _opened(data, where) as (image, _):
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(data: bytes, where: str) -> Iterator[tuple[Image, Header]]:
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise DataError(f"{where}: not a readable image (it has no bytes); remove it or write it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes are judged below, damaged metadata does not matter
+            with Image.open(io.BytesIO(data), formats=list(SUFFIX_OF)) as image:
+                header = Header(str(image.format), image.width, image.height, image.mode)
+                if max(image.size) > MAX_SIDE_PX:
+                    size = f"{image.width} x {image.height} px"
+                    raise DataError(f"{where}: the image claims {size}; at most {MAX_SIDE_PX} px a side are read")
+                yield image, header
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise whatever damaged bytes lead them to: struct.error, IndexError, ...
+        text = "unknown format" if isinstance(error, UnidentifiedImageError) else f"{error}"
+        raise DataError(f"{where}: not a readable image ({text}); remove it or write it again") from error

@@ -1,0 +1,237 @@
+"""What a data set holds, and what is wrong with it.
+
+Letters: N images, S side of a crop in pixels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.components.data import Images, Ints
+from harness.data.datasets import DataSet, FolderData, content
+from harness.data.pictures import decode, read_header
+from harness.errors import DataError
+from harness.faces.coding import pixel_digest
+from harness.faces.crops import TEMPLATE_SIZE_PX, template
+
+NAMED = 20  # messages of one kind that are listed; the rest is counted
+AUDIT_IMAGES = 64
+# Limits of the audit, in pixels of a crop of 112. Landmarks of MTCNN on crops that MTCNN made lie about 1 px from the
+# template; published crops of other detectors and of profile faces lie farther away.
+MAX_RESIDUAL_PX = 6.0
+MAX_OFFSET_PX = 4.0
+MIN_FOUND = 0.5
+MIN_WARM = 0.5
+
+
+@dataclass
+class Summary:
+    """What ``inspect`` tells.
+
+    ``sizes`` counts images by "WIDTHxHEIGHT" in pixels, ``formats`` by encoding; ``unreadable`` those that have none.
+    ``content`` is the same for every format that holds the same identities, pairs and encoded images.
+    """
+
+    path: str
+    kind: str
+    images: int
+    identities: int | None
+    per_identity: tuple[int, int] | None
+    genuine: int
+    impostor: int
+    sizes: dict[str, int]
+    formats: dict[str, int]
+    unreadable: int
+    content: str
+
+
+@dataclass
+class Audit:
+    """Alignment and color order, from a sample of ``images``; px are of a crop of 112.
+
+    ``found`` is the number of images in which MTCNN finds a face, ``residual_px`` the median over them of the mean
+    distance of five landmarks from the template, ``offset_px`` the median shift (right, down). ``warm`` is the share of
+    colored images whose middle has more red than blue, as skin has.
+    """
+
+    images: int
+    found: int
+    residual_px: float
+    offset_px: tuple[float, float]
+    colored: int
+    warm: float
+
+
+@dataclass
+class Findings:
+    """What ``check`` tells: ``problems`` make it fail, ``notes`` do not."""
+
+    images: int = 0
+    grey: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    audit: Audit | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def summarize(dataset: DataSet) -> Summary:
+    """Count and digest; pixels are not decoded."""
+    sizes: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
+    unreadable = 0
+    for index, data in enumerate(dataset.encoded()):
+        try:
+            header = read_header(data, dataset.place(index))
+        except DataError:
+            unreadable += 1
+            continue
+        sizes[f"{header.width_px}x{header.height_px}"] += 1
+        formats[header.format] += 1
+    counts = np.unique(dataset.identities, return_counts=True)[1]
+    named = dataset.named and len(counts) > 0
+    genuine = int(dataset.same.sum())
+    return Summary(
+        str(dataset.path),
+        dataset.kind,
+        len(dataset),
+        len(counts) if named else None,
+        (int(counts.min()), int(counts.max())) if named else None,
+        genuine,
+        len(dataset.same) - genuine,
+        dict(sizes.most_common()),
+        dict(formats.most_common()),
+        unreadable,
+        content(dataset),
+    )
+
+
+def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] = lambda count: None) -> Findings:
+    """Decode every image and look for faults.
+
+    Args:
+        audit: also measure alignment and color order; loads MTCNN.
+        advance: is told how many images were read.
+    """
+    found = Findings(images=len(dataset))
+    sizes: Counter[str] = Counter()
+    digests, sample, damaged = bytearray(), list[Images](), list[str]()
+    step = -(-len(dataset) // AUDIT_IMAGES)
+    for index, data in enumerate(dataset.encoded()):
+        try:
+            image = decode(data, dataset.place(index))
+        except DataError as error:
+            damaged.append(str(error))
+            digests += index.to_bytes(16, "little")  # equal to no other
+        else:
+            sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
+            found.grey += bool((image[..., :1] == image).all())
+            digests += pixel_digest(image)
+            if audit and index % step == 0:
+                sample.append(image)
+        advance(1)
+    found.sizes = dict(sizes.most_common())
+    found.problems += _first(damaged, "images cannot be read")
+    _judge_sizes(found)
+    _judge_names(dataset, found)
+    _judge_duplicates(dataset, np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2), found)
+    if audit:
+        found.audit = audit_images(sample)
+        found.problems += judge_audit(found.audit)
+    return found
+
+
+def _judge_sizes(found: Findings) -> None:
+    if len(found.sizes) > 1:
+        listed = ", ".join(f"{size} ({count})" for size, count in list(found.sizes.items())[:5])
+        found.problems.append(f"images of {len(found.sizes)} sizes: {listed}")
+    if found.grey:
+        found.notes.append(f"{found.grey} of {found.images} images have no color")
+
+
+def _judge_names(dataset: DataSet, found: Findings) -> None:
+    if isinstance(dataset, FolderData):
+        found.problems += _first(dataset.clashes, "pairs of names clash on other file systems")
+
+
+def _judge_duplicates(dataset: DataSet, digests: Any, found: Findings) -> None:
+    """Images with equal pixels: across identities a fault, within one a note."""
+    groups = list(_equal_rows(digests))
+    for index in np.flatnonzero((digests[dataset.a] == digests[dataset.b]).all(axis=1) & ~dataset.same)[:NAMED]:
+        found.problems.append(f"pair {index} is said to show two people, and its images have the same pixels")
+    across: list[str] = []
+    within = 0
+    for group in groups:
+        people = len(np.unique(dataset.identities[group]))
+        within += len(group) - 1
+        if people > 1 and dataset.named:
+            across.append(f"{' = '.join(dataset.place(index) for index in group[:3].tolist())}: {people} identities")
+    found.problems += _first(across, "images are there under several identities")
+    if within:
+        found.notes.append(f"{within} images repeat the pixels of another")
+
+
+def _equal_rows(digests: Any) -> Iterator[Ints]:
+    """Indices of rows that are equal, in groups of two and more."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    ordered = digests[order]
+    cuts = np.flatnonzero((ordered[1:] != ordered[:-1]).any(axis=1)) + 1
+    for group in np.split(order, cuts):
+        if len(group) > 1:
+            yield np.sort(group)
+
+
+def _first(messages: list[str], what: str) -> list[str]:
+    """The first messages, and how many there are when there are more."""
+    more = [f"{len(messages)} {what}; the first {NAMED} are listed"] if len(messages) > NAMED else []
+    return more + messages[:NAMED]
+
+
+def audit_images(images: Iterable[Images]) -> Audit:
+    """Measure alignment and color order of crops; see :class:`Audit`."""
+    from harness.builtin.mtcnn import MTCNNAligner
+    from harness.components import Crop, ImageBatch, Run
+
+    aligner, run, crop = MTCNNAligner(), Run(0), Crop("arcface", TEMPLATE_SIZE_PX)
+    offsets, colored, warm, count = [], 0, 0, 0
+    one = np.zeros(1, dtype=np.int64)
+    for count, image in enumerate(images, 1):
+        made = aligner.align(ImageBatch(one, one, image[None]), crop, run)
+        if made.reasons[0] is None:
+            size = max(image.shape[:2])
+            offsets.append((made.landmarks[0].astype(np.float64) - template(size)) * (TEMPLATE_SIZE_PX / size))
+        if not (image[..., :1] == image).all():
+            quarter = image.shape[0] // 4, image.shape[1] // 4
+            middle = image[quarter[0] : -quarter[0] or None, quarter[1] : -quarter[1] or None]
+            colored += 1
+            warm += bool(middle[..., 0].mean() > middle[..., 2].mean())
+    if not offsets:
+        return Audit(count, 0, float("nan"), (float("nan"), float("nan")), colored, warm / max(colored, 1))
+    residuals = [float(np.linalg.norm(offset, axis=1).mean()) for offset in offsets]
+    right, down = np.median([offset.mean(axis=0) for offset in offsets], axis=0)
+    shift = (float(right), float(down))
+    return Audit(count, len(offsets), float(np.median(residuals)), shift, colored, warm / max(colored, 1))
+
+
+def judge_audit(audit: Audit) -> list[str]:
+    """What an audit finds wrong."""
+    out: list[str] = []
+    if audit.found < MIN_FOUND * audit.images:
+        out.append(f"alignment: MTCNN finds a face in {audit.found} of {audit.images} images; are they faces?")
+    right, down = audit.offset_px
+    if max(abs(right), abs(down)) > MAX_OFFSET_PX:
+        out.append(f"alignment: faces are shifted by ({right:+.1f}, {down:+.1f}) px of 112 (right, down)")
+    elif audit.residual_px > MAX_RESIDUAL_PX:
+        out.append(f"alignment: landmarks lie {audit.residual_px:.1f} px of 112 from the ArcFace template")
+    if audit.colored and audit.warm < MIN_WARM:
+        share = f"{1 - audit.warm:.0%} of {audit.colored} colored images"
+        out.append(f"color order: {share} have more blue than red in the middle; are red and blue exchanged?")
+    return out

@@ -1,0 +1,147 @@
+"""Conversion between the formats; the encoded bytes of every image are kept."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.bins import Dialect, write_bin
+from harness.data.datasets import BinData, DataSet, FolderData, PairFolderData, RecordData, open_dataset
+from harness.data.pairlists import CSV_COLUMNS
+from harness.data.pictures import SUFFIX_OF, read_file, read_header
+from harness.data.recordio import RecordWriter
+from harness.errors import InputError
+
+SHARD_IMAGES = 10_000  # per parquet file
+GROUP_IMAGES = 256  # per row group: what a reader holds at once
+
+
+def convert(source: Path, folder: Path) -> int:
+    """Write a data set as a folder of parquet files, with ``pairs.csv`` where it has pairs; the number of images.
+
+    Columns: identity, sample, image {bytes, path}. Sources of kind ``images`` read it.
+
+    Raises:
+        InputError: the folder is not empty.
+        DataError: the data set is damaged.
+    """
+    dataset = open_dataset(source)
+    _new_folder(folder)
+    (folder / "shards").mkdir()
+    names = _write_shards(dataset, folder / "shards")
+    if len(dataset.a):
+        _write_pairs(folder, dataset, names)
+    return len(dataset)
+
+
+def _write_shards(dataset: DataSet, folder: Path) -> list[str]:
+    """Write the images; their names, which ``image.path`` holds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("identity", pa.int64()), ("sample", pa.int64()), ("image", image)])
+    names: list[str] = []
+    named = _named(dataset)
+    for shard, start in enumerate(range(0, len(dataset), SHARD_IMAGES)):
+        count = min(SHARD_IMAGES, len(dataset) - start)
+        with pq.ParquetWriter(folder / f"{shard:05d}.parquet", schema) as writer:
+            for first in range(start, start + count, GROUP_IMAGES):
+                group = [next(named) for _ in range(min(GROUP_IMAGES, start + count - first))]
+                names += [name for name, _ in group]
+                rows = slice(first, first + len(group))
+                columns = {
+                    "identity": dataset.identities[rows],
+                    "sample": dataset.samples[rows],
+                    "image": [{"bytes": data, "path": name} for name, data in group],
+                }
+                writer.write_table(pa.table(columns, schema=schema))
+    return names
+
+
+def _named(dataset: DataSet) -> Iterator[tuple[str, bytes]]:
+    """(name with suffix, encoded bytes) of every image."""
+    for index, data in enumerate(dataset.encoded()):
+        suffix = SUFFIX_OF[read_header(data, dataset.place(index)).format]
+        yield dataset.name(index) + suffix, data
+
+
+def unpack(source: Path, folder: Path) -> int:
+    """Write the images of a ``.bin`` or RecordIO file as files; the number of images.
+
+    A ``.bin`` becomes ``images/INDEX.*`` and ``pairs.csv``, RecordIO becomes ``IDENTITY/KEY.*``.
+
+    Raises:
+        InputError: the source is of another kind, or the folder is not empty.
+        DataError: the source is damaged, or an image has no known format.
+    """
+    dataset = open_dataset(source)
+    if not isinstance(dataset, BinData | RecordData):
+        raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
+    _new_folder(folder)
+    names: list[str] = []
+    for name, data in _named(dataset):
+        target = folder / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(data)
+        names.append(name)
+    if isinstance(dataset, BinData):
+        _write_pairs(folder, dataset, names)
+    return len(names)
+
+
+def pack(source: Path, target: Path, dialect: Dialect = "python3") -> int:
+    """Write a folder as a ``.bin`` or ``.rec`` file, by the suffix of ``target``; the number of images.
+
+    A ``.bin`` needs a list of pairs in the folder, ``.rec`` a folder per identity. Folders whose names are all numbers
+    keep them as labels; else labels count the folders in numeric order.
+
+    Raises:
+        InputError: folder and suffix do not fit, or ``target`` exists.
+        DataError: the folder's list or images are damaged.
+    """
+    if target.exists():
+        raise InputError(f"{target} exists; remove it or choose another name")
+    dataset = open_dataset(source)
+    if target.suffix == ".bin" and isinstance(dataset, PairFolderData):
+        order = np.stack([dataset.a, dataset.b], axis=1).reshape(-1)
+        write_bin(target, (_image(dataset.list.files[index]) for index in order), dataset.same, dialect)
+        return len(order)
+    if target.suffix == ".rec" and isinstance(dataset, FolderData):
+        _pack_records(dataset, target)
+        return len(dataset)
+    text = f"{source}: it is a {dataset.kind} data set and the target is {target.name}"
+    raise InputError(f"{text}; expected a folder with pairs for .bin, or a folder per identity for .rec")
+
+
+def _pack_records(dataset: FolderData, target: Path) -> None:
+    numbers = [int(label) if label.isascii() and label.isdigit() else -1 for label in dataset.labels]
+    if -1 in numbers or len(set(numbers)) < len(numbers):
+        numbers = list(range(len(numbers)))
+    with RecordWriter(target) as writer:
+        for identity, file in zip(dataset.identities.tolist(), dataset.files, strict=True):
+            writer.add(numbers[identity], _image(file), f"{file.parent.name}/{file.name}")
+
+
+def _image(path: Path) -> bytes:
+    """The bytes of a file that is an image."""
+    data = read_file(path)
+    read_header(data, str(path))
+    return data
+
+
+def _write_pairs(folder: Path, dataset: DataSet, names: list[str]) -> None:
+    with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for first, second, same in zip(dataset.a, dataset.b, dataset.same, strict=True):
+            writer.writerow([names[first], names[second], int(same)])
+
+
+def _new_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder; remove it or choose another name")
+    folder.mkdir(parents=True, exist_ok=True)

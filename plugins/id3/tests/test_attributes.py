@@ -1,0 +1,108 @@
+"""Attributes and embeddings: the numbers that condition an image, each a function of its own place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from harness_id3.attributes import NAMES, decode_attributes, encode_attributes
+from harness_id3.embeddings import embeddings_around
+from harness_id3.network import ATTRIBUTE_DROPOUT, TOKENS, AttributeTokens, ID3Network
+from hypothesis import given
+from hypothesis import strategies as st
+
+angles = st.floats(-90, 90, width=32)
+
+
+@given(st.lists(st.tuples(angles, angles, angles, st.floats(0, 100, width=32)), min_size=1, max_size=5))
+def test_decoding_undoes_encoding(rows: list[tuple[float, float, float, float]]) -> None:
+    given_values = dict(zip(NAMES, np.array(rows, dtype=np.float32).T, strict=True))
+    scaled = encode_attributes(given_values, len(rows))
+    assert scaled.shape == (len(rows), 4)
+    assert scaled.dtype == np.float32
+    assert (np.abs(scaled) <= 1).all()
+    for name, column in decode_attributes(scaled).items():
+        np.testing.assert_allclose(column, given_values[name], atol=1e-4)
+
+
+def test_the_scale() -> None:
+    values = {"yaw": [90, -45], "pitch": [0, 30], "roll": [-90, 120], "age": [0, 75]}
+    scaled = encode_attributes({name: np.array(column, np.float32) for name, column in values.items()}, 2)
+    np.testing.assert_allclose(scaled, [[1, 0, -1, -1], [-0.5, 1 / 3, 1, 0.5]], atol=1e-6)  # 120 degrees is clipped
+
+
+def test_what_is_not_known() -> None:
+    column = np.array([1, np.nan], np.float32)
+    whole = dict.fromkeys(NAMES, column)
+    scaled = encode_attributes(whole, 2)
+    assert np.isfinite(scaled[0]).all()
+    assert np.isnan(scaled[1]).all()
+    assert np.isnan(encode_attributes({name: whole[name] for name in NAMES[1:]}, 2)).all()
+    assert np.isnan(encode_attributes({}, 3)).all()
+
+
+def tokens() -> AttributeTokens:
+    torch.manual_seed(0)
+    return AttributeTokens(32)
+
+
+def test_unknown_attributes_give_zero_tokens() -> None:
+    values = torch.tensor([[0.1, 0.2, 0.3, 0.4], [torch.nan] * 4, [0.0, torch.nan, 0.0, 0.0]])
+    out = tokens().eval()(values)
+    assert out.shape == (3, 32, TOKENS)
+    assert out[0].any()
+    assert not out[1:].any()
+    out.sum().backward()  # no NaN comes back
+
+
+def test_dropout_of_attributes_is_in_training_only_and_seeded() -> None:
+    layer, values = tokens(), torch.rand(4000, 4)
+    with torch.no_grad():
+        a, b = (layer.train()(values, torch.Generator().manual_seed(1)) for _ in range(2))
+        assert torch.equal(a, b)
+        dropped = (a.flatten(1) == 0).all(dim=1)
+        assert float(dropped.float().mean()) == pytest.approx(ATTRIBUTE_DROPOUT, abs=0.02)
+        assert torch.equal(a[~dropped], layer.eval()(values)[~dropped])
+        assert layer.eval()(values).flatten(1).any(dim=1).all()
+
+
+def test_attributes_and_identity_both_reach_the_noise_estimate(network: ID3Network) -> None:
+    x, t = torch.randn(1, 4, 8, 8), torch.tensor([5])
+    y, s = torch.nn.functional.normalize(torch.randn(2, 16), dim=1), torch.tensor([[0.5, 0, 0, 0], [-0.5, 0, 0, 0]])
+    with torch.no_grad():
+        plain = network(x, t, y[:1], s[:1])
+        assert (network(x, t, y[:1], s[1:]) - plain).abs().max() > 1e-3
+        assert (network(x, t, y[1:], s[:1]) - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 0.7), (0.7, 0.9), (0.9, 0.9), (-0.2, 1.0)])
+def test_embeddings_keep_their_cosine_to_the_anchor(bounds: tuple[float, float]) -> None:
+    random = np.random.default_rng(0)
+    w = random.normal(size=(400, 64))
+    w = (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
+    y = embeddings_around(w, bounds, 0, range(400), range(400))
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(y.astype(np.float64), axis=1), 1.0, atol=1e-6)
+    cosine = np.einsum("bd,bd->b", y.astype(np.float64), w.astype(np.float64))
+    assert (cosine >= bounds[0] - 1e-6).all()
+    assert (cosine <= bounds[1] + 1e-6).all()
+    width = bounds[1] - bounds[0]
+    assert cosine.mean() == pytest.approx(sum(bounds) / 2, abs=4 * width / np.sqrt(12 * 400) + 1e-6)
+
+
+def test_embeddings_do_not_depend_on_batches(anchors: np.ndarray) -> None:
+    who, which = [0, 0, 1, 5], [0, 7, 7, 2]
+    whole = embeddings_around(anchors[who], (0.7, 0.9), 3, who, which)
+    for row in range(4):
+        alone = embeddings_around(anchors[who[row : row + 1]], (0.7, 0.9), 3, who[row : row + 1], [which[row]])
+        np.testing.assert_allclose(alone[0], whole[row], rtol=0, atol=1e-7)
+    assert not np.allclose(whole[0], whole[1])
+    assert not np.allclose(whole, embeddings_around(anchors[who], (0.7, 0.9), 4, who, which))
+
+
+def test_two_embeddings_of_one_anchor_have_the_expected_cosine() -> None:
+    w = np.zeros((600, 512), np.float32)
+    w[:, 0] = 1
+    y = embeddings_around(w, (0.5, 0.7), 0, [0] * 600, range(600))
+    cosine = (y @ y.T)[np.triu_indices(600, 1)]
+    assert cosine.mean() == pytest.approx(0.36, abs=0.01)  # E[c]^2

@@ -1,0 +1,172 @@
+"""The ID3 generator: what is drawn for each image, and sampling with and without the adjusted score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness_id3.embeddings import embeddings_around
+from harness_id3.generator import ID3, ID3FitSettings, ID3SampleSettings, embedder
+from harness_id3.network import AttributeTokens
+from pydantic import ValidationError
+from torch.nn import functional as F
+
+from harness.components import Crop, Model, Request, Run, SamplePlan
+from harness.diffusion.latent import LatentDiffusion, sample_images
+from harness.diffusion.samplers import bind
+from harness.diffusion.weights import load_strict, take_prefix
+from harness.errors import StageError
+from harness.faces.coding import to_unit
+from harness.faces.faceset import FaceSet, ShardWriter, write_items
+
+GREY_LEVELS = 2  # by which rounding may move a pixel when batches differ
+
+
+def generator(**settings: Any) -> ID3:
+    return ID3(ID3SampleSettings(**{"steps": 3, **settings}))
+
+
+def planned(model: Model, anchors: np.ndarray, count: int = 3, **settings: Any) -> SamplePlan:
+    return generator(**settings).plan(Request(6, count, anchors, "uniform"), model, Run(seed=0))
+
+
+def images(model: Model, plan: SamplePlan, **settings: Any) -> np.ndarray:
+    return np.concatenate([batch.images for batch in generator(**settings).sample(plan, model, Run(seed=0))])
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def test_attributes_are_rows_of_the_table(model: Model, anchors: np.ndarray) -> None:
+    table = model.tensors["attribute_table"].float().numpy()
+    drawn = planned(model, anchors, 50).items["attributes"]
+    which = [int(np.flatnonzero((table == row).all(axis=1))[0]) for row in drawn]
+    assert np.bincount(which).min() > 60  # 100 of each are expected
+    fewer = planned(model, anchors, 2)
+    assert np.array_equal(fewer.items["attributes"], drawn.reshape(6, 50, 4)[:, :2].reshape(-1, 4))
+
+
+def test_attributes_are_recorded_with_the_images(model: Model, anchors: np.ndarray) -> None:
+    plan = planned(model, anchors, 1)
+    batch = next(generator().sample(plan, model, Run(seed=0)))
+    assert set(batch.attributes) == {"yaw", "pitch", "roll", "age"}
+    np.testing.assert_allclose(batch.attributes["yaw"], plan.items["attributes"][:, 0] * 90)
+    np.testing.assert_allclose(batch.attributes["age"], (plan.items["attributes"][:, 3] + 1) * 50)
+
+
+def test_without_attributes(model: Model, anchors: np.ndarray) -> None:
+    plan = planned(model, anchors, 1, attributes="none")
+    assert np.isnan(plan.items["attributes"]).all()
+    empty = {**model.tensors, "attribute_table": torch.zeros(0, 4).half()}
+    bare = Model(model.kind, model.settings, empty, model.recognizer)
+    assert np.isnan(planned(bare, anchors, 1).items["attributes"]).all()
+    a = images(model, plan, attributes="none")
+    assert not np.array_equal(a, images(model, planned(model, anchors, 1)))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_gamma_zero_is_the_plain_sampler_to_the_last_bit(model: Model, anchors: np.ndarray, sampler: Any) -> None:
+    plan, settings, run = planned(model, anchors, 1), ID3SampleSettings(steps=3, sampler=sampler), Run(seed=0)
+    parts, tokens = LatentDiffusion.from_model(model), AttributeTokens(32)
+    load_strict(tokens, take_prefix(model.tensors, "attributes."), "model")
+    drawn = embeddings_around(plan.pool["anchor"][plan.identities], settings.bounds, 0, plan.identities, plan.samples)
+    with torch.no_grad():
+        extra = tokens.eval()(torch.from_numpy(plan.items["attributes"]))
+        contexts = parts.unet.contextualise(torch.from_numpy(drawn), extra_tokens=extra)
+    expected = sample_images(parts, plan, run, bind(parts.unet, contexts), settings)
+    assert np.array_equal(images(model, plan, gamma=0.0, sampler=sampler), expected)
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_the_adjusted_score_brings_images_closer_to_their_identity(
+    model: Model, anchors: np.ndarray, through: bool
+) -> None:
+    plan = planned(model, anchors, 2)
+    drawn = embeddings_around(plan.pool["anchor"][plan.identities], (0.7, 0.9), 0, plan.identities, plan.samples)
+    assert model.recognizer is not None
+    closeness = []
+    for gamma in (0.0, 20.0):
+        made = images(model, plan, gamma=gamma, through_denoiser=through)
+        found = F.normalize(torch.from_numpy(model.recognizer.embed(made)), dim=1)
+        closeness.append(float((found * torch.from_numpy(drawn)).sum(dim=1).mean()))
+    assert closeness[1] > closeness[0] + 0.05
+
+
+def test_batches_and_slices_change_nothing(model: Model, anchors: np.ndarray) -> None:
+    plan = planned(model, anchors)
+    a, b = images(model, plan, batch_size=3), images(model, plan, batch_size=16)
+    assert 20 < a.std() < 100
+    assert distance(a, b) <= GREY_LEVELS
+    assert distance(images(model, plan.rows(5, 11)), a[5:11]) <= GREY_LEVELS
+    assert distance(a[0], a[1]) > 10 * GREY_LEVELS
+
+
+def test_the_embedder_is_the_recognizer_after_the_decoder(model: Model) -> None:
+    parts, recognizer = LatentDiffusion.from_model(model), model.recognizer
+    assert recognizer is not None
+    z = torch.randn(2, 4, 8, 8, requires_grad=True)
+    found = embedder(parts.first_stage, recognizer)(z)
+    decoded = parts.first_stage.decode(z.detach())
+    torch.testing.assert_close(found.detach(), F.normalize(recognizer.features(decoded), dim=1))
+    found[:, 0].sum().backward()
+    assert z.grad is not None
+    assert z.grad.any()
+    other = type(recognizer)(recognizer.settings, Crop("raw", 24))
+    other.load(recognizer.state())
+    pixels = (decoded.permute(0, 2, 3, 1).numpy() + 1) * 127.5
+    resized = recognizer.features(to_unit(pixels.round().astype(np.uint8), 24))
+    torch.testing.assert_close(
+        embedder(parts.first_stage, other)(z).detach(), F.normalize(resized, dim=1), atol=2e-2, rtol=0
+    )
+
+
+def test_sampling_needs_the_recognizer(model: Model, anchors: np.ndarray) -> None:
+    bare = Model(model.kind, model.settings, model.tensors)
+    with pytest.raises(StageError, match="needs the recognizer"):
+        images(bare, planned(model, anchors, 1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gamma": -1},
+        {"attributes": "some"},
+        {"bounds": [0.5]},
+        {"bounds": [0.9, 0.7]},
+        {"bounds": [0.5, 1.1]},
+        {"bounds": [-2, 0]},
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ID3SampleSettings(**wrong)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_fit_keeps_the_attribute_table(tmp_path: Path, model: Model, anchors: np.ndarray, known: bool) -> None:
+    writer, random = ShardWriter(tmp_path, 0), np.random.default_rng(0)
+    for sample in range(6):
+        picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        attributes = {"yaw": 45.0, "pitch": 0.0, "roll": -9.0, "age": np.nan if sample == 5 else 10.0 * sample}
+        writer.add(sample // 2, sample, picture, attributes=attributes if known else None)
+    writer.close()
+    write_items(tmp_path, 1)
+    source = FaceSet(tmp_path, Crop("raw", 32))
+    short = ID3FitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2, save="float16")
+    fitted = ID3(short).fit(source, model.recognizer, Run(seed=0))
+    assert fitted.kind == "id3/1"
+    table = fitted.tensors["attribute_table"].float()
+    expected = [[0.5, 0.0, -0.1, 0.2 * sample - 1] for sample in range(5)] if known else []
+    torch.testing.assert_close(table, torch.tensor(expected).reshape(-1, 4), atol=1e-3, rtol=0)
+    ready = Model(fitted.kind, fitted.settings, fitted.tensors, model.recognizer)
+    plan = planned(ready, anchors, 1).rows(0, 1)
+    assert images(ready, plan, steps=1).shape == (1, 32, 32, 3)
+
+
+def test_a_fit_needs_a_recognizer(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"models\.NAME\.recognizer"):
+        ID3(ID3FitSettings()).fit(None, None, Run(seed=0))  # type: ignore[arg-type]

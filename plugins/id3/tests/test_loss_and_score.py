@@ -1,0 +1,139 @@
+"""ID3's mathematics: the weight, the loss term by term, and the gradient of the adjusted score."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from harness_id3.loss import LAMBDA_REC, id3_loss, identity_weight
+from harness_id3.network import ID3Network
+from harness_id3.score import with_identity_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.diffusion.schedule import linear_schedule
+from harness.diffusion.training import TrainSettings, noised, train_denoiser
+
+SCHEDULE = linear_schedule(24)
+
+
+def test_the_weight_falls_from_a_quarter() -> None:
+    c = identity_weight(torch.tensor([0, 500, 1000]), 1000)
+    assert float(c[0]) == 0.25
+    assert float(c[2]) == pytest.approx(0.1345, abs=5e-5)
+    assert float(c[1]) == pytest.approx(0.5 * (1 - 1 / (1 + math.exp(-0.5))))
+
+
+class Oracle(nn.Module):
+    """Knows x_0 of the batch, so it predicts the noise; or noise with a constant error."""
+
+    def __init__(self, x_0: Tensor, error: float = 0.0) -> None:
+        super().__init__()
+        self.x_0, self.error = x_0, error
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
+        level = SCHEDULE.levels(t)
+        return (x_t - level.sqrt() * self.x_0[: len(x_t)]) / (1 - level).sqrt() + self.error
+
+
+def embed(latents: Tensor) -> Tensor:
+    return F.normalize(latents.flatten(1)[:, :16], dim=1)
+
+
+def batch(count: int = 16) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(1)
+    y = F.normalize(torch.randn(count, 16, generator=g), dim=1)
+    return {
+        "latents": torch.randn(count, 4, 4, 4, generator=g),
+        "contexts": y,
+        "attributes": torch.rand(count, 4, generator=g),
+    }
+
+
+@pytest.mark.parametrize("share", [1, 2, 4])
+def test_a_perfect_denoiser_leaves_the_inner_product(share: int) -> None:
+    data = batch()
+    loss = id3_loss(SCHEDULE, embed, share)(Oracle(data["latents"]), data, torch.Generator().manual_seed(2))
+    _, _, t = noised(data["latents"], SCHEDULE, torch.Generator().manual_seed(2))
+    some = slice(0, 16 // share)
+    inner = (embed(data["latents"]) * data["contexts"]).sum(dim=1)
+    assert float(loss) == pytest.approx(-float((identity_weight(t, 24) * inner)[some].mean()), abs=1e-5)
+
+
+def test_an_error_costs_in_noise_and_in_reconstruction() -> None:
+    data, error = batch(), 0.3
+    loss = id3_loss(SCHEDULE, lambda x: torch.zeros(len(x), 16), 2)(
+        Oracle(data["latents"], error), data, torch.Generator().manual_seed(2)
+    )
+    level = SCHEDULE.alpha_bar(0)
+    reconstruction = error**2 * (1 - level) / level
+    assert float(loss) == pytest.approx(error**2 + LAMBDA_REC * reconstruction, rel=1e-4)
+
+
+def test_training_lowers_the_loss(network: ID3Network) -> None:
+    torch.manual_seed(0)
+    student = ID3Network(network.unet.config)
+    settings = TrainSettings(steps=30, batch_size=8, learning_rate=3e-3, lr_schedule="cosine", log_every=6)
+    trained = train_denoiser(student, batch(), SCHEDULE, settings, seed=0, loss=id3_loss(SCHEDULE, embed, 2))
+    losses = [value for _, value in trained.losses]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+# A small smooth world in float64 for finite differences: 3 latents of 2 x 3 x 3, embeddings of width 5.
+G = torch.Generator().manual_seed(0)
+MIX = torch.randn(18, 18, generator=G, dtype=torch.float64) / 6
+LOOK = torch.randn(18, 5, generator=G, dtype=torch.float64) / 4
+Y = F.normalize(torch.randn(3, 5, generator=G, dtype=torch.float64), dim=1)
+X = torch.randn(3, 2, 3, 3, generator=G, dtype=torch.float64)
+T = torch.tensor([13, 13, 13])
+
+
+def smooth_denoise(x: Tensor, t: Tensor) -> Tensor:
+    return torch.tanh(x.flatten(1) @ MIX + 0.01 * t[:, None]).view_as(x)
+
+
+def smooth_embed(latents: Tensor) -> Tensor:
+    return F.normalize(torch.sin(latents.flatten(1) @ LOOK), dim=1)
+
+
+def objective(x: Tensor, eps: Tensor) -> Tensor:
+    """<y, F(x0hat(x_t))> for each image."""
+    return (smooth_embed(SCHEDULE.predict_x_0(x, eps, T)) * Y).sum(dim=1)
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_the_gradient_is_that_of_finite_differences(through: bool) -> None:
+    gamma, h = 1.7, 1e-5
+    adjusted = with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, gamma, through_denoiser=through)
+    fixed = smooth_denoise(X, T)
+    numeric = torch.zeros_like(X).flatten(1)
+    for place in range(18):
+        step = torch.zeros_like(numeric)
+        step[:, place] = h
+        up, down = X + step.view_as(X), X - step.view_as(X)
+        eps = (smooth_denoise(up, T), smooth_denoise(down, T)) if through else (fixed, fixed)
+        numeric[:, place] = (objective(up, eps[0]) - objective(down, eps[1])) / (2 * h)
+    scale = (1 - SCHEDULE.levels(T)).sqrt() * gamma * identity_weight(T, 24).view(-1, 1, 1, 1)
+    with torch.no_grad():  # as in the samplers
+        g = (fixed - adjusted(X, T)) / scale
+    assert g.dtype == torch.float64
+    torch.testing.assert_close(g, numeric.view_as(X), rtol=1e-5, atol=1e-6)
+
+
+def test_the_step_goes_towards_the_identity() -> None:
+    fixed = smooth_denoise(X, T)
+    adjusted = with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 0.01, through_denoiser=False)
+    assert (objective(X, adjusted(X, T)) > objective(X, fixed)).all()
+
+
+def test_one_image_does_not_see_another() -> None:
+    together = with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 1.0)(X, T)
+    for row in range(3):
+        part = slice(row, row + 1)
+        alone = with_identity_score(smooth_denoise, Y[part], smooth_embed, SCHEDULE, 1.0)(X[part], T[part])
+        torch.testing.assert_close(alone, together[part])
+
+
+def test_gamma_zero_is_the_denoiser_itself() -> None:
+    assert with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 0.0) is smooth_denoise
