@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.components.contexts import ContextLaw
 from harness.components.evaluator import Evaluator
 from harness.components.generator import Generator
 from harness.components.protocol import Protocol
@@ -219,6 +220,8 @@ class _Planner:
         assert issubclass(cls, Generator)
         if not cls.fits:
             raise self.error(f"{here}.fit", f"{entry.fit!r} cannot be fitted; give the model as weights")
+        if cls.needs_contexts and recognizer is None:
+            raise self.error(f"{here}.recognizer", f"this key is missing; {entry.fit} learns from its embeddings")
         spec = self.add("fit", f"model {name}", registered, entry.settings, entry.seed, parents, {})
         return spec, recognizer, cls.fits
 
@@ -238,6 +241,10 @@ class _Planner:
         if dataset is None or dataset.contexts is None:
             return None
         entry, key = dataset.contexts, "dataset.contexts"
+        law = registry().load("contexts", entry.use)
+        assert issubclass(law, ContextLaw)
+        if law.needs_source and not entry.source:
+            raise self.error(f"{key}.source", f"this key is missing; {entry.use} learns from a source's faces")
         parents = {"recognizer": self.recognizer(entry.recognizer, f"{key}.recognizer")}
         if entry.source:
             faces = self.source(entry.source, f"{key}.source")

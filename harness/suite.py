@@ -284,13 +284,15 @@ class _Resolver:
 
     def likenesses(self, data: dict[str, Any]) -> dict[str, Any]:
         """Sources, with ``{like: OTHER, ...}`` replaced by OTHER's table and what the entry changes in it."""
-        entries = dict(self.table(data, "sources"))
-        for name, entry in entries.items():
+        given = dict(self.table(data, "sources"))
+        whole = {name: entry for name, entry in given.items() if isinstance(entry, dict) and "like" not in entry}
+        entries = dict(given)
+        for name, entry in given.items():
             if isinstance(entry, dict) and "like" in entry:
-                other = entries.get(entry["like"])
-                if not isinstance(other, dict) or "like" in other:
+                other = whole.get(str(entry["like"]))
+                if other is None:
                     text = f"{entry['like']!r} is not a source that is written out in full"
-                    raise self.error(f"sources.{name}.like", text)
+                    raise self.error(f"sources.{name}.like", text + _nearest(str(entry["like"]), whole))
                 entries[name] = {**other, **{key: value for key, value in entry.items() if key != "like"}}
         return entries
 

@@ -49,15 +49,15 @@ class ClassGaussian(ContextLaw):
     Settings = ClassGaussianSettings
     license = APACHE
     code = ("harness.builtin.contexts", "harness.noise")
+    needs_source = True
 
     def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
         """Fit, then draw.
 
         Raises:
-            StageError: there is no source, or it has too few identities for a covariance.
+            StageError: the source has too few identities for a covariance.
         """
-        if source is None:
-            raise StageError("class-gaussian contexts need faces to learn from; give dataset.contexts.source")
+        assert source is not None  # needs_source
         labels = source.labels
         people = int(labels.max()) + 1
         if people < 8:

@@ -63,7 +63,10 @@ class ImagesSource(Source):
         ]
         if not listed:
             raise InputError(f"{root}: no image found; expected NAME/IMAGE with one of {', '.join(sorted(SUFFIXES))}")
-        return [item for item in listed if self._wanted(item[0])]
+        wanted = [item for item in listed if self._wanted(item[0])]
+        if not wanted:
+            raise InputError(f"{root}: identities {list(self.settings.identities)} of {len(people)} hold no image")
+        return wanted
 
     @cached_property
     def table(self) -> pa.Table | None:

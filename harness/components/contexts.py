@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.components.base import Component
 from harness.components.data import Floats
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class ContextLaw(Component):
-    """Draws one context per synthetic identity; rows of a suite share them."""
+    """Draws one context per synthetic identity; rows of a suite share them.
+
+    Class attributes:
+        needs_source: whether the suite must name faces that the law learns from.
+    """
+
+    needs_source: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.components.data import Ints
 from harness.data.bins import BinFile, pair_identities
-from harness.data.pairlists import LISTS, PairList, read_pairs
+from harness.data.pairlists import LISTS, PairList, read_named_pairs, read_pairs
 from harness.data.pictures import MAX_BYTES, SUFFIXES, read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError, InputError
@@ -38,7 +38,7 @@ class DataSet(ABC):
     """
 
     kind: ClassVar[str]
-    named: ClassVar[bool] = True
+    named: bool = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -174,7 +174,10 @@ class PairFolderData(DataSet):
 
 
 class ParquetData(DataSet):
-    """A folder of parquet files with the columns identity and image {bytes, path}."""
+    """A folder of parquet files with the columns identity and image {bytes, path}.
+
+    A ``pairs.csv`` beside them names pairs by ``image.path``.
+    """
 
     kind = "parquet"
 
@@ -184,8 +187,9 @@ class ParquetData(DataSet):
         import pyarrow.parquet as pq
 
         self.files = parquet_files(path)
-        self._rows: list[int] = []
         parts: list[Any] = []
+        pairs = path / "pairs.csv"
+        self.named = not pairs.is_file()
         for file in self.files:
             try:
                 column = pq.read_table(file, columns=["identity"])["identity"]
@@ -196,6 +200,11 @@ class ParquetData(DataSet):
                 raise DataError(f"{file}: {' '.join(text.split())}") from error
         self.identities = np.concatenate(parts)
         self._ends = np.cumsum([len(part) for part in parts])
+        if not len(self):
+            raise DataError(f"{path}: its parquet files hold no image")
+        if not self.named:
+            names = [name for file in self.files for name in _image_paths(file)]
+            self.a, self.b, self.same = read_named_pairs(pairs, names)
 
     def encoded(self) -> Iterator[bytes]:
         """The images, file by file."""
@@ -248,10 +257,17 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet")) or sorted(folder.glob("shards/*.parquet"))
 
 
+def _image_paths(file: Path) -> list[Any]:
+    import pyarrow.parquet as pq
+
+    return [(image or {}).get("path") for image in pq.read_table(file, columns=["image.path"])["image"].to_pylist()]
+
+
 def content(dataset: DataSet) -> str:
-    """Digest of identities, pairs and encoded images; it names no file, so it is equal for a copy in another format."""
+    """Digest of which images show one identity, of pairs and encoded images: equal for a copy in another format."""
     state = hashlib.sha256()
-    for identity, data in zip(dataset.identities.tolist(), dataset.encoded(), strict=True):
+    people = np.unique(dataset.identities, return_inverse=True)[1].tolist()
+    for identity, data in zip(people, dataset.encoded(), strict=True):
         state.update(f"{identity},".encode() + hashlib.sha256(data).digest())
     for column in (dataset.a, dataset.b, dataset.same):
         state.update(np.ascontiguousarray(column).tobytes())

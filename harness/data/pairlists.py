@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -108,6 +108,25 @@ def read_pairs(folder: Path, path: Path | None = None, folds: int = 10) -> PairL
     )
 
 
+def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Read a ``pairs.csv`` over images that are no files: places of both in ``names``, and whether they are the same.
+
+    Raises:
+        DataError: a line is not understood or names an image that is not there.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    lines = _read_lines(path)
+    rows = _csv_rows(lines, path)
+    out: list[tuple[int, int, bool]] = []
+    for (number, _), row in zip(lines[1:], rows, strict=True):
+        first, second, same = _triple(row, f"{path}: line {number}")
+        if first not in place or second not in place:
+            raise DataError(f"{path}: line {number}: no image is called {first if first not in place else second!r}")
+        out.append((place[first], place[second], same))
+    table = np.array(out, dtype=np.int64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2].astype(bool)
+
+
 def _read_lines(path: Path) -> list[tuple[int, str]]:
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -123,24 +142,35 @@ def _read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _read_csv(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: _Finder) -> None:
+    for (number, _), row in zip(lines[1:], _csv_rows(lines, path), strict=True):
+        _add_paths(row, f"{path}: line {number}", listed, finder)
+
+
+def _csv_rows(lines: list[tuple[int, str]], path: Path) -> list[list[str]]:
+    """The rows after the header."""
     try:
         rows = list(csv.reader([line for _, line in lines], strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if len(rows) != len(lines):
         raise DataError(f"{path}: a quoted field spans lines; file names must not")
-    if [cell.strip().lower() for cell in rows[0]] != CSV_COLUMNS:
-        raise DataError(f"{path}: its first line is {lines[0][1][:80]!r}; expected {','.join(CSV_COLUMNS)}")
-    for (number, _), row in zip(lines[1:], rows[1:], strict=True):
-        _add_paths(row, f"{path}: line {number}", listed, finder)
+    if not rows or [cell.strip().lower() for cell in rows[0]] != CSV_COLUMNS:
+        first = lines[0][1][:80] if lines else ""
+        raise DataError(f"{path}: its first line is {first!r}; expected {','.join(CSV_COLUMNS)}")
+    return rows[1:]
 
 
 def _add_paths(fields: list[str], where: str, listed: _Listed, finder: _Finder) -> None:
+    first, second, same = _triple(fields, where)
+    numbers = [listed.number(finder.path(item, where)) for item in (first, second)]
+    listed.pairs.append((numbers[0], numbers[1], same))
+
+
+def _triple(fields: list[str], where: str) -> tuple[str, str, bool]:
     fields = [item.strip() for item in fields]
     if len(fields) != 3 or fields[2].lower() not in ("0", "1", "true", "false"):
         raise DataError(f"{where}: {' '.join(fields)[:80]!r}; expected two paths and 1 (same person) or 0")
-    first, second = (listed.number(finder.path(item, where)) for item in fields[:2])
-    listed.pairs.append((first, second, fields[2].lower() in ("1", "true")))
+    return fields[0], fields[1], fields[2].lower() in ("1", "true")
 
 
 def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: _Finder) -> Ints:
@@ -209,9 +239,8 @@ class _Finder:
         if name in names:
             return name
         if len(names) > 1:
-            raise DataError(
-                f"{where}: {name!r} is there {len(names)} times in {folder}, spelled in other Unicode forms"
-            )
+            text = f"{name!r} is there {len(names)} times in {folder}, in other Unicode forms; rename one"
+            raise DataError(f"{where}: {text}")
         if not names:
             raise DataError(f"{where}: there is no {name!r} in {folder}")
         return names[0]

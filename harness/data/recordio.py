@@ -137,9 +137,7 @@ class RecordFile:
     def _read_index(self, index: Path) -> Iterator[tuple[int, int]]:
         for number, line in _lines(index):
             fields = line.split()
-            short = len(fields) == 2 and all(
-                field.isascii() and field.isdigit() and len(field) < 19 for field in fields
-            )
+            numbers = all(field.isascii() and field.isdigit() and len(field) < 19 for field in fields)
             if len(fields) != 2 or not numbers:
                 raise DataError(f"{index}: line {number}: {line[:80]!r}; expected a key and an offset in bytes")
             key, offset = int(fields[0]), int(fields[1])

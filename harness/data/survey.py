@@ -6,7 +6,7 @@ Letters: N images, S side of a crop in pixels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -136,7 +136,7 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
             found.grey += bool((image[..., :1] == image).all())
             digests += pixel_digest(image)
             if audit and index % step == 0:
-                sample.append(image)
+                sample.append(image.copy())
         advance(1)
     found.sizes = dict(sizes.most_common())
     found.problems += _first(damaged, "images cannot be read")
@@ -195,15 +195,15 @@ def _first(messages: list[str], what: str) -> list[str]:
     return more + messages[:NAMED]
 
 
-def audit_images(images: Iterable[Images]) -> Audit:
+def audit_images(images: Sequence[Images]) -> Audit:
     """Measure alignment and color order of crops; see :class:`Audit`."""
     from harness.builtin.mtcnn import MTCNNAligner
     from harness.components import Crop, ImageBatch, Run
 
     aligner, run, crop = MTCNNAligner(), Run(0), Crop("arcface", TEMPLATE_SIZE_PX)
-    offsets, colored, warm, count = [], 0, 0, 0
+    offsets, colored, warm, count = [], 0, 0, len(images)
     one = np.zeros(1, dtype=np.int64)
-    for count, image in enumerate(images, 1):
+    for image in images:
         made = aligner.align(ImageBatch(one, one, image[None]), crop, run)
         if made.reasons[0] is None:
             size = max(image.shape[:2])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -59,6 +60,7 @@ class Schedule:
         return (x_t - (1.0 - level).sqrt() * eps) / level.sqrt()
 
 
+@lru_cache(maxsize=4)
 def linear_schedule(T: int = REFERENCE_STEPS) -> Schedule:
     """The linear schedule of DDPM and IDiff-Face, rescaled to T steps.
 

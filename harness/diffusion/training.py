@@ -143,9 +143,25 @@ def denoising_loss(schedule: Schedule) -> Loss:
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         x_0, noise, t = noised(batch["latents"], schedule, generator)
         eps = model(schedule.add_noise(x_0, noise, t), t, batch["contexts"], generator=generator)
-        return F.mse_loss(eps.float(), noise)
+        return noise_error(model, eps, noise, schedule.levels(t))
 
     return loss
+
+
+def noise_error(model: nn.Module, eps: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """Mean squared error of the network's own prediction, from its noise estimate.
+
+    For a network that predicts the noise this is the error of the noise; for one that predicts v it is that divided by
+    the noise level's ab, since eps - noise = sqrt(ab) (v_predicted - v).
+
+    Args:
+        model: a U-Net, or a network that has it as ``unet``.
+        eps, noise: [B, C, H, W].
+        level: ab at each item's step, [B, 1, 1, 1].
+    """
+    config = getattr(getattr(model, "unet", model), "config", None)
+    scale = level if getattr(config, "prediction", "noise") == "v" else torch.ones_like(level)
+    return ((eps.float() - noise).square() / scale).mean()
 
 
 def noised(x_0: Tensor, schedule: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

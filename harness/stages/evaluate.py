@@ -71,4 +71,4 @@ def _record(metric: Metric, digests: dict[str, str], component: str, prefix: str
 
 def _prefixed(name: str, prefix: str, separator: str) -> str:
     """The name with its first part replaced by the prefix, if there is one: ``held-out/fdr``."""
-    return f"{prefix}{separator}{name.partition(separator)[2]}" if prefix else name
+    return f"{prefix}{separator}{name.partition(separator)[2] or name}" if prefix else name

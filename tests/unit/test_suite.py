@@ -135,6 +135,15 @@ MISTAKES = {
     "name of a model": ("rows/idiffface/model", "lmd", "rows.idiffface.model", "'lmd'", "did you mean 'ldm'?"),
     "name of a judge": ("evaluate/1/recognizer", "juge", "evaluate.1.recognizer", "'juge'", "did you mean 'judge'?"),
     "name of a protocol": ("evaluate/0/protocols", ["fw-lf"], "evaluate.0.protocols", "'fw-lf'", "mean 'fw-lfw'?"),
+    "likeness": ("sources/more", {"like": "wrld"}, "sources.more.like", "'wrld'", "did you mean 'world'?"),
+    "likeness of a list": (
+        "sources/more",
+        {"like": ["world"]},
+        "sources.more.like",
+        "['world']",
+        "written out in full",
+    ),
+    "source of an evaluator": ("evaluate/1/source", "wrld", "evaluate.1.source", "'wrld'", "did you mean 'world'?"),
     "missing path": ("rows/mine", {"use": "images", "path": "no/where"}, "rows.mine.path", "'no/where'", "relative to"),
     "missing weights": ("recognizers/judge", {"weights": "no.pt"}, "recognizers.judge.weights", "'no.pt'", "relative"),
     "source out of range": ("sources/world/size_px", 24, "sources.world.size_px", "24", "greater than or equal to 32"),
@@ -388,6 +397,13 @@ def test_a_resolved_suite_resolves_to_itself(tmp_path: Path, path: Path, monkeyp
     again = load_suite(tmp_path / "resolved.yaml")
     assert again == suite
     assert again.to_yaml() == suite.to_yaml()
+
+
+def test_a_source_may_be_like_another(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(changed("sources/more", {"like": "world", "range": "spare"}), encoding="utf-8")
+    sources = load_suite(path).sources
+    assert sources["more"].settings == {**sources["world"].settings, "range": "spare"}
 
 
 def test_a_resolved_suite_writes_defaults_out_and_in_place_entries_apart(tmp_path: Path) -> None:

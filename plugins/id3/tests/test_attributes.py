@@ -8,12 +8,13 @@ import torch
 from harness_id3.attributes import NAMES, decode_attributes, encode_attributes
 from harness_id3.embeddings import embeddings_around
 from harness_id3.network import ATTRIBUTE_DROPOUT, TOKENS, AttributeTokens, ID3Network
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 angles = st.floats(-90, 90, width=32)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(angles, angles, angles, st.floats(0, 100, width=32)), min_size=1, max_size=5))
 def test_decoding_undoes_encoding(rows: list[tuple[float, float, float, float]]) -> None:
     given_values = dict(zip(NAMES, np.array(rows, dtype=np.float32).T, strict=True))

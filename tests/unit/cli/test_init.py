@@ -47,7 +47,7 @@ def test_every_key_of_a_suite_is_shown() -> None:
 
 
 def test_the_commented_out_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = re.compile(r"^  # (?=[a-z]+:|  )", flags=re.MULTILINE)
+    example = re.compile(r"^  # (?=[a-z]+:|  |- )", flags=re.MULTILINE)
     text = example.sub("  ", TEMPLATE)
     assert text != TEMPLATE
     for person in range(2):
@@ -66,6 +66,8 @@ def test_the_commented_out_examples_work(tmp_path: Path, monkeypatch: pytest.Mon
     assert suite.models["own"].fit == "idiffface"
     assert {"published", "finished"} <= set(suite.rows)
     assert suite.protocols["photos"].source == "photos"
+    assert suite.sources["others"].settings["identities"] == [30, 40]
+    assert suite.evaluate[-1].source == "others"
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

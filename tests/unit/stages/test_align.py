@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.components import AlignedBatch, Crop, ImageBatch, Run
@@ -33,6 +33,7 @@ items = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(items, st.integers(1, 4), st.integers(1, 4))
 def test_keep_first(rows: list[Item], identities: int, per_identity: int) -> None:
     kept = keep_first(table(rows), identities, per_identity)
@@ -48,6 +49,7 @@ def test_keep_first(rows: list[Item], identities: int, per_identity: int) -> Non
         assert sorted(samples) == found[identity][:per_identity]
 
 
+@settings(deadline=None)
 @given(items, st.randoms())
 def test_the_order_of_the_table_does_not_matter(rows: list[Item], random: object) -> None:
     order = list(range(len(rows)))
@@ -64,6 +66,7 @@ def test_samples_are_ordered_by_number() -> None:
 counts = st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1)), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(counts, st.integers(1, 12), st.integers(1, 20))
 def test_the_spare_is_the_least_that_is_enough(made: list[tuple[int, float]], wanted: int, per_identity: int) -> None:
     planned = np.array([count for count, _ in made])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.components import ImageBatch, Metric, SamplePlan
@@ -77,6 +77,7 @@ def given_batches(rows: list[list[int]], **kind: Any) -> Iterator[ImageBatch]:
         yield ImageBatch(wanted.identities[part], wanted.samples[part], images(len(part), **kind))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5))
 def test_planned_images_pass_in_any_batches(sizes: list[int]) -> None:
     edges = np.minimum(np.cumsum([0, *sizes, 5]), 5)

@@ -87,12 +87,16 @@ def exact_anchors(start: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Args:
         start: Gaussians, [N, D], N at least 2.
+
+    Returns:
+        [N, D], all of one norm.
     """
     count, width = start.shape
     if count <= width + 1:
         # The nearest matrix whose columns are orthonormal and sum to zero: its Gram matrix is I - 1/N.
         u, _, v = np.linalg.svd(start - start.mean(axis=0), full_matrices=False)
-        return u[:, : count - 1] @ v[: count - 1]
+        simplex: NDArray[np.float64] = u[:, : count - 1] @ v[: count - 1]
+        return simplex
     half = (count + 1) // 2
     u, _, v = np.linalg.svd(start[:half], full_matrices=False)
     axes = u @ v  # [N/2, D], orthonormal rows

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.diffusion.schedule import Schedule
-from harness.diffusion.training import Batch, Loss, noised
+from harness.diffusion.training import Batch, Loss, noise_error, noised
 from harness_id3.network import ID3Network
 
 Embed = Callable[[Tensor], Tensor]
@@ -52,7 +52,7 @@ def id3_loss(schedule: Schedule, embed: Embed, inner_share: int) -> Loss:
         x_0, noise, t = noised(batch["latents"], schedule, generator)
         x_t = schedule.add_noise(x_0, noise, t)
         eps = network(x_t, t, y, s, generator)
-        value = F.mse_loss(eps, noise)
+        value = noise_error(network, eps, noise, schedule.levels(t))
         some = slice(0, max(1, len(x_0) // inner_share))
         x0hat = schedule.predict_x_0(x_t[some], eps[some], t[some])
         inner = (embed(x0hat) * y[some]).sum(dim=1)  # [B / share]

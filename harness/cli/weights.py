@@ -1,0 +1,104 @@
+"""`harness weights import`: published checkpoints become weights files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.store.foreign import Terms
+    from harness.store.weights import WeightsInfo
+
+LATENT = "latent-diffusion"
+RECOGNIZER_PX = 112  # of the crops that published recognizers take
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def weights() -> None:
+    """Handle weights files."""
+
+
+@weights.command("import")
+@click.argument("file", required=False, type=_file)
+@click.option("--as", "kind", required=True, metavar="NAME", help=f"A recognizer, such as iresnet, or {LATENT}.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A setting of the recognizer: depth=100.")
+@click.option("--view", type=click.Choice(["arcface", "raw"]), help="The crop that a recognizer takes.")
+@click.option("--size-px", type=click.IntRange(min=16), help="Side of the crop or image. Default: 112, model: 128.")
+@click.option("--entry", default="", help="Which table of a checkpoint that holds several, such as state_dict.")
+@click.option("--unet", type=_file, help="Checkpoint of an IDiff-Face model.")
+@click.option("--encoder", type=_file, help="VQ-f4: the encoder's file.")
+@click.option("--decoder", type=_file, help="VQ-f4: the decoder's file, codebook included.")
+@click.option("--recognizer", type=_file, help="Weights file of the recognizer that gave the model its contexts.")
+@click.option("--license", "license_name", default="unknown", show_default=True, help="The weights' own license.")
+@click.option("--commercial-use", type=click.Choice(["yes", "no", "unknown"]), default="unknown", show_default=True)
+@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any, **options: Any) -> None:
+    """Turn a published checkpoint, FILE or that of --unet, into a weights file that suites can name.
+
+    A missing, extra or misshapen tensor is refused with its name, and so is a file that holds more than tensors.
+    """
+    from harness.store.foreign import Terms
+    from harness.store.weights import weights_content
+
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: expected a name that ends in .safetensors")
+    if out.exists():
+        raise InputError(f"--out {out}: exists; remove it or choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    terms = Terms(license_name, commercial_use)
+    info = _model(out, terms, options) if kind == LATENT else _recognizer(out, kind, terms, options)
+    click.echo(f"{out}: {info.role} {info.kind}, content {weights_content(out)[:12]}")
+    click.echo(f"license {info.license}, commercial use {info.commercial_use}")
+
+
+def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
+    from harness.components import Crop, Recognizer
+    from harness.plugins import registry
+    from harness.store.foreign import build_recognizer, import_recognizer
+
+    _check(options, f"--as {kind}", needed=("file", "view"), refused=("unet", "encoder", "decoder", "recognizer"))
+    cls = registry().load("recognizers", kind)
+    if not issubclass(cls, Recognizer):
+        raise InputError(f"--as {kind}: {cls.__name__} is not a recognizer")
+    crop = Crop(options["view"], options["size_px"] or RECOGNIZER_PX)
+    recognizer = build_recognizer(kind, cls, _settings(options["values"]), crop)
+    return import_recognizer(options["file"], out, kind, recognizer, terms, options["entry"])
+
+
+def _model(out: Path, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
+    from harness.store.foreign import SIZE_PX, LatentFiles, import_latent_diffusion
+
+    _check(options, f"--as {LATENT}", needed=("unet", "encoder", "decoder"), refused=("file", "view", "values"))
+    files = LatentFiles(options["unet"], options["encoder"], options["decoder"], options["entry"])
+    return import_latent_diffusion(files, out, terms, options["size_px"] or SIZE_PX, options["recognizer"])
+
+
+def _check(options: dict[str, Any], who: str, needed: tuple[str, ...], refused: tuple[str, ...]) -> None:
+    names = {"file": "FILE", "values": "--set"}
+    for name in needed:
+        if not options[name]:
+            raise InputError(f"{who} needs {names.get(name, f'--{name}')}")
+    for name in refused:
+        if options[name]:
+            raise InputError(f"{who} takes no {names.get(name, f'--{name}')}")
+
+
+def _settings(values: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    settings = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text}: expected key=value, such as depth=100")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+    return settings

@@ -1,0 +1,169 @@
+"""The components that read files: contract, identity, pairs, and crops that stay as they are."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.builtin.files import (
+    BinProtocol,
+    BinSettings,
+    FolderPairs,
+    FolderPairsSettings,
+    RecordIOSettings,
+    RecordIOSource,
+)
+from harness.builtin.landmarks import LandmarksAligner
+from harness.components import Crop, PairSet, Protocol, Run
+from harness.data.bins import write_bin
+from harness.data.pictures import decode
+from harness.data.recordio import RecordWriter
+from harness.errors import DataError
+from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.testing.contract import check_light_import, check_own_code, check_source
+
+SAME = [True, False, True, True, False, False, True, False, True, False, True, False]
+
+
+@pytest.fixture
+def bin_path(tmp_path: Path, faces: list[bytes]) -> Path:
+    write_bin(tmp_path / "faces.bin", faces, SAME)
+    return tmp_path / "faces.bin"
+
+
+@pytest.fixture
+def rec_path(tmp_path: Path, faces: list[bytes]) -> Path:
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        for number, face in enumerate(faces[:9]):
+            writer.add([3, 3, 3, 3, 7, 20, 20, 20, 20][number], face)
+    return tmp_path / "train.rec"
+
+
+def face_set(protocol: Protocol, folder: Path) -> FaceSet:
+    """The protocol's faces as the protocol stage stores them, each crop equal to its image."""
+    run, aligner, crop = Run(0), LandmarksAligner(), Crop("arcface", 16)
+    writer = ShardWriter(folder, 0)
+    for batch in protocol.sample(protocol.plan(run), run):
+        made = aligner.align(batch, crop, run)
+        assert made.reasons == [None] * len(batch)
+        assert np.array_equal(made.images, batch.images), "an aligned crop is not warped again"
+        for row in range(len(batch)):
+            writer.add(int(batch.identities[row]), int(batch.samples[row]), made.images[row])
+    writer.close()
+    write_items(folder, 1)
+    return FaceSet(folder, crop)
+
+
+def test_bin(bin_path: Path, faces: list[bytes]) -> None:
+    protocol = BinProtocol(BinSettings(path=bin_path))
+    check_source(protocol)
+    check_own_code(protocol)
+    found = face_set(protocol, bin_path.parent / "set")
+    pairs: PairSet = protocol.pairs(found, Run(0))
+    assert pairs.same.tolist() == SAME
+    assert pairs.fold.tolist() == [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert np.array_equal(found.images([pairs.a[3], pairs.b[3]])[1], decode(faces[7], ""))
+    assert ((found.identities[pairs.a] == found.identities[pairs.b]) == pairs.same).all()
+    assert len(np.unique(found.identities)) == 24 - sum(SAME)
+
+
+def test_a_bin_is_what_it_holds(bin_path: Path, faces: list[bytes]) -> None:
+    before = BinProtocol(BinSettings(path=bin_path)).identity()
+    other = bin_path.with_name("other.bin")
+    other.write_bytes(pickle.dumps((faces, SAME), 2))
+    assert BinProtocol(BinSettings(path=other)).identity() == before
+    assert BinProtocol(BinSettings(path=other, folds=5)).identity() != before
+    write_bin(other, faces[::-1], SAME)
+    assert BinProtocol(BinSettings(path=other)).identity() != before
+
+
+def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
+    with pytest.raises(DataError, match=r"faces.bin: 12 pairs do not fill 20 folds; give fewer folds or more pairs"):
+        BinProtocol(BinSettings(path=bin_path, folds=20)).plan(Run(0))
+    wide = bin_path.with_name("wide.bin")
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 112)).save(buffer, "PNG")
+    write_bin(wide, [*faces[:23], buffer.getvalue()], SAME)
+    protocol = BinProtocol(BinSettings(path=wide))
+    with pytest.raises(DataError, match="image 23: it has 96 x 112 px; expected a square crop of the ArcFace template"):
+        list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+
+
+def test_crops_of_another_size_are_resized(tmp_path: Path, encode: object) -> None:
+    write_bin(tmp_path / "b.bin", [encode(n, size_px=16 + 8 * (n > 2)) for n in range(4)], [True, False])  # type: ignore[operator]
+    protocol = BinProtocol(BinSettings(path=tmp_path / "b.bin", folds=2))
+    batches = list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+    assert [batch.images.shape[:2] for batch in batches] == [(3, 16), (1, 24)]
+    for batch in batches:
+        made = LandmarksAligner().align(batch, Crop("arcface", 32), Run(0))
+        assert made.images.shape[1:] == (32, 32, 3)
+        corner = made.images[:, :2, :2].astype(int) - batch.images[:, :1, :1]
+        assert made.images.any(axis=(1, 2, 3)).all()
+        assert corner.shape == (len(batch), 2, 2, 3)
+
+
+def test_folder_pairs(tree: Path) -> None:
+    (tree / "pairs.txt").write_text(
+        "2 1\nBo 1 2\nBo 1 Ann_Lee 1\nAnn_Lee 1 2\nAnn_Lee 3 Zoë_Müller 2\n", encoding="utf-8"
+    )
+    protocol = FolderPairs(FolderPairsSettings(path=tree))
+    check_source(protocol)
+    check_own_code(protocol)
+    found = face_set(protocol, tree.parent / "set")
+    pairs = protocol.pairs(found, Run(0))
+    assert pairs.fold.tolist() == [0, 0, 1, 1]
+    assert ((found.identities[pairs.a] == found.identities[pairs.b]) == pairs.same).all()
+    before = protocol.identity()
+    moved = shutil.copytree(tree, tree.parent / "moved")
+    assert FolderPairs(FolderPairsSettings(path=moved)).identity() == before, "the place does not matter"
+    (moved / "Bo" / "Bo_0001.png").write_bytes((moved / "Bo" / "Bo_0003.png").read_bytes())
+    assert FolderPairs(FolderPairsSettings(path=moved)).identity() != before
+    with pytest.raises(DataError, match="4 pairs do not fill 9 folds"):
+        listed = tree.parent / "list.txt"
+        listed.write_text("Bo/Bo_0001.png Bo/Bo_0002.png 1\n" * 4)
+        FolderPairs(FolderPairsSettings(path=tree, pairs=listed, folds=9)).plan(Run(0))
+
+
+def test_a_folder_with_a_damaged_image(tree: Path) -> None:
+    (tree / "pairs.txt").write_text("2 1\nBo 1 2\nBo 1 Ann_Lee 1\nAnn_Lee 1 2\nAnn_Lee 3 Bo 4\n")
+    (tree / "Bo" / "Bo_0002.png").write_bytes(b"<html>not found</html>")
+    protocol = FolderPairs(FolderPairsSettings(path=tree))
+    with pytest.raises(DataError, match=r"Bo_0002.png: not a readable image \(unknown format\)"):
+        list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+
+
+def test_recordio(rec_path: Path, faces: list[bytes]) -> None:
+    source = RecordIOSource(RecordIOSettings(path=rec_path))
+    check_source(source)
+    check_own_code(source)
+    plan = source.plan(Run(0))
+    assert plan.identities.tolist() == [3] * 4 + [7] + [20] * 4
+    assert plan.samples.tolist() == [0, 1, 2, 3, 0, 0, 1, 2, 3]
+    images = [image for batch in source.sample(plan, Run(0)) for image in batch.images]
+    assert all(np.array_equal(image, decode(face, "")) for image, face in zip(images, faces[:9], strict=True))
+    part = RecordIOSource(RecordIOSettings(path=rec_path.parent, identities=(1, 3), per_identity=2))
+    check_source(part)
+    assert part.plan(Run(0)).identities.tolist() == [7, 20, 20]
+    assert part.identity() != source.identity()
+    with pytest.raises(DataError, match=r"no image in identities \(5, 9\); it has 3"):
+        RecordIOSource(RecordIOSettings(path=rec_path, identities=(5, 9))).plan(Run(0))
+
+
+def test_a_record_that_is_no_image(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        writer.add(0, b"no image")
+    source = RecordIOSource(RecordIOSettings(path=tmp_path))
+    with pytest.raises(DataError, match=r"train.rec: record at byte 40: not a readable image \(unknown format\)"):
+        list(source.sample(source.plan(Run(0)), Run(0)))
+
+
+def test_the_module_is_light() -> None:
+    check_light_import("harness.builtin.files", "harness.cli.data")

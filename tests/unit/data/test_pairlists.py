@@ -1,0 +1,161 @@
+"""Lists of pairs, and names that file systems and people spell in several ways."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.data.pairlists import read_pairs
+from harness.errors import DataError, HarnessError, InputError
+
+LFW = """\
+2\t2
+Ann_Lee\t1\t2
+Zoë_Müller\t3\t4
+Ann_Lee\t1\tBo\t1
+Bo\t2\tZoë_Müller\t1
+Bo\t1\t2
+Bo\t3\t4
+Ann_Lee\t3\tZoë_Müller\t2
+Ann_Lee\t4\tBo\t4
+"""
+PATHS = """\
+Ann_Lee/Ann_Lee_0001.png Ann_Lee/Ann_Lee_0002.png 1
+Ann_Lee/Ann_Lee_0002.png Ann_Lee/Ann_Lee_0003.png 1
+Bo/Bo_0001.png Ann_Lee/Ann_Lee_0001.png 0
+"""
+
+
+def refused(tree: Path, text: str, name: str = "pairs.txt") -> str:
+    (tree / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_pairs(tree)
+    assert str(tree / name) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("separator", ["\t", "  "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lfw(separator: str, end: str, tree: Path) -> None:
+    (tree / "pairs.txt").write_bytes(LFW.replace("\t", separator).replace("\n", end).encode("utf-8-sig"))
+    listed = read_pairs(tree)
+    assert listed.same.tolist() == [True, True, False, False] * 2
+    assert listed.fold.tolist() == [0] * 4 + [1] * 4
+    names = [(listed.files[a].stem, listed.files[b].stem) for a, b in zip(listed.a, listed.b, strict=True)]
+    assert names[3] == ("Bo_0002", "Zoë_Müller_0001")
+    people = {file.parent.name: identity for file, identity in zip(listed.files, listed.identities, strict=True)}
+    assert people == {"Ann_Lee": 0, "Bo": 1, "Zoë_Müller": 2}
+    assert len({*zip(listed.identities, listed.samples, strict=True)}) == len(listed.files) == 12
+    assert ((listed.identities[listed.a] == listed.identities[listed.b]) == listed.same).all()
+
+
+def test_paths(tree: Path) -> None:
+    (tree / "pairs.txt").write_text(PATHS)
+    listed = read_pairs(tree, folds=3)
+    assert listed.same.tolist() == [True, True, False]
+    assert listed.fold.tolist() == [0, 1, 2]
+    assert listed.identities.tolist() == [0, 0, 0, 1], "genuine pairs connect images to people"
+    assert listed.samples.tolist() == [0, 1, 2, 0]
+    (tree / "pairs.txt").unlink()
+    lines = ['"Zoë_Müller/Zoë_Müller_0001.png",Bo/Bo_0001.png,0', "Bo\\Bo_0002.png,Bo/Bo_0001.png,1"]
+    (tree / "pairs.csv").write_text("\n".join(["a,b,same", *lines]), encoding="utf-8")
+    assert read_pairs(tree, folds=2).same.tolist() == [False, True]
+    other = tree.parent / "list.txt"
+    other.write_text(PATHS)
+    assert len(read_pairs(tree, other, folds=3).a) == 3
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_in_either_form(form: str, tree: Path) -> None:
+    """macOS stores names decomposed; lists are mostly composed."""
+    (tree / "pairs.txt").write_text(unicodedata.normalize(form, LFW), encoding="utf-8")
+    assert read_pairs(tree).files[2].exists()
+
+
+def test_names_that_are_there_twice(tree: Path) -> None:
+    shutil.copy(tree / "Bo" / "Bo_0001.png", tree / "Bo" / "Bo_0001.jpg")
+    text = refused(tree, LFW)
+    assert (
+        "pairs.txt: line 4: image 1 of 'Bo' is there 2 times (Bo_0001.jpg, Bo_0001.png); expected Bo/Bo_0001.*" in text
+    )
+    for form in ("NFC", "NFD"):
+        (tree / unicodedata.normalize(form, "ế.png")).write_bytes(b"")
+    (tree / "pairs.txt").write_text(unicodedata.normalize("NFD", "ế.png Bo/Bo_0002.png 1\n"), encoding="utf-8")
+    assert read_pairs(tree, folds=2).files[0].name == unicodedata.normalize("NFD", "ế.png"), "spelled as on the disk"
+    text = refused(tree, "ê\u0301.png\tBo/Bo_0002.png\t1\n")  # a third spelling
+    assert "line 1: 'ê\u0301.png' is there 2 times in" in text
+    assert "in other Unicode forms; rename one" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it lists no pair; expected at least one"),
+        ("2\t2\n", "0 pairs; its first line says 2 folds of 2 + 2 pairs"),
+        ("99999999999 99999999999\nBo 1 2", "1 pairs; its first line says 99999999999 folds"),
+        ("1 1\nBo 1 2\nBo 1\n", "line 3: 'Bo 1'; expected NAME N1 N2 or NAME1 N1 NAME2 N2"),
+        ("1 1\nBo 1 2\nBo one Ann_Lee 2\n", "line 3: 'Bo one Ann_Lee 2'; expected NAME N1 N2"),
+        ("1 1\nBo 1 2\nBo 1 Bo 2\n", "line 3: a pair of different people names 'Bo' twice"),
+        ("1 1\nBo 1 2\nBo 1 Cy 2\n", "line 3: there is no 'Cy' in "),
+        ("1 1\nBo 1 9\nBo 1 Ann_Lee 2\n", "line 2: image 9 of 'Bo' is not there; expected Bo/Bo_0009.*"),
+        ("1 1\n.. 1 9\nBo 1 Ann_Lee 2\n", "line 2: '..'; expected a path within the folder of the images"),
+        ("/etc/passwd Bo/Bo_0001.png 1", "line 1: '/etc/passwd'; expected a path within the folder"),
+        ("Bo/../../x Bo/Bo_0001.png 1", "line 1: 'Bo/../../x'; expected a path within the folder"),
+        ("Bo/Bo_0001.png Bo/Bo_0002.png 2", "expected two paths and 1 (same person) or 0"),
+        ("Bo/Bo_0001.png 1", "line 1: 'Bo/Bo_0001.png 1'; expected two paths and 1"),
+        ("Bo/x.png Bo/Bo_0002.png 1", "line 1: there is no 'x.png' in "),
+        ("Bo/Bo_0001.png/x Bo/Bo_0002.png 1", "line 1: there is no 'x' in "),
+    ],
+)
+def test_damaged_lists(text: str, message: str, tree: Path) -> None:
+    assert message in refused(tree, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\n", "its first line is 'x,y'; expected a,b,same"),
+        ("a,b,same\n", "it lists no pair"),
+        ('a,b,same\n"x\ny",z,1\n', "a quoted field spans lines"),
+        ('a,b,same\n"x"y,z,1\n', "not a CSV file"),
+        ("a,b,same\nx,y\n", "line 2: 'x y'; expected two paths and 1"),
+    ],
+)
+def test_damaged_csv(text: str, message: str, tree: Path) -> None:
+    assert message in refused(tree, text, "pairs.csv")
+
+
+def test_lists_that_are_no_text(tree: Path) -> None:
+    (tree / "pairs.txt").write_bytes(b"a\xff b 1")
+    with pytest.raises(DataError, match=r"not UTF-8 text \(invalid start byte at byte 1\); save it as UTF-8"):
+        read_pairs(tree)
+    (tree / "pairs.txt").unlink()
+    with pytest.raises(InputError, match=r"no pairs.txt or pairs.csv in it"):
+        read_pairs(tree)
+
+
+FIELDS = st.sampled_from(
+    ["Bo", "Ann_Lee", "Zoë_Müller", "1", "2", "0", "..", "Bo/Bo_0001.png", "\t", "\n", ",", '"', "a,b,same"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(st.one_of(FIELDS, st.text(max_size=5)), max_size=15),
+    name=st.sampled_from(["pairs.txt", "pairs.csv"]),
+)
+def test_any_text(parts: list[str], name: str, tree: Path) -> None:
+    path = tree.parent / name
+    path.write_bytes(" ".join(parts).replace(" \n ", "\n").encode(errors="surrogatepass"))
+    try:
+        listed = read_pairs(tree, path)
+    except HarnessError as error:
+        named = str(tree.parent) in str(error)
+        assert named
+    else:
+        assert all(file.is_relative_to(tree) for file in listed.files)
