@@ -7,11 +7,13 @@ from harness.hookspecs import Register, hookimpl
 def register_sources(register: Register) -> None:
     register("faceworld", "harness.builtin.faceworld:FaceWorldSource")
     register("images", "harness.builtin.images:ImagesSource")
+    register("recordio", "harness.builtin.files:RecordIOSource")
 
 
 @hookimpl
 def register_recognizers(register: Register) -> None:
     register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
+    register("iresnet", "harness.builtin.iresnet:IResNet")
 
 
 @hookimpl
@@ -51,6 +53,8 @@ def register_protocols(register: Register) -> None:
     register("fw-cfp", "harness.builtin.faceworld:FwCfp")
     register("fw-agedb", "harness.builtin.faceworld:FwAgedb")
     register("pairs", "harness.builtin.pairs:SourcePairs")
+    register("bin", "harness.builtin.files:BinProtocol")
+    register("folder-pairs", "harness.builtin.files:FolderPairs")
 
 
 @hookimpl

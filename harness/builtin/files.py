@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 BATCH = 64
-_READS = ("harness.builtin.files", "harness.data", "harness.faces.crops")
+_READS = (
+    "harness.builtin.files",
+    "harness.data.bins",
+    "harness.data.pairlists",
+    "harness.data.pickles",
+    "harness.data.pictures",
+    "harness.data.recordio",
+    "harness.faces.crops",
+)
 _WARPS = (*_READS, "harness.builtin.landmarks", "harness.faces.warp")
 _TERMS = License("the data set's own terms")
 
@@ -46,8 +54,8 @@ class BinProtocol(Protocol):
     """A verification ``.bin`` file: aligned crops with genuine and impostor pairs, in contiguous folds.
 
     The file does not say who is shown. The two images of a genuine pair get one identity, every other image one of its
-    own: people who occur in several pairs are not recognized as such, so pairs are what can be resampled, and an
-    interval takes them as independent.
+    own. People who occur in several pairs are not recognized as such, so pairs, not people, are what is resampled for
+    an interval.
     """
 
     Settings: ClassVar[type[Settings]] = BinSettings
@@ -57,8 +65,12 @@ class BinProtocol(Protocol):
     @cached_property
     def file(self) -> BinFile:
         """The file, opened."""
-        file = BinFile(self.settings.path)
-        _check_folds(len(file.same), self.settings.folds, self.settings.path)
+        path, folds = self.settings.path, self.settings.folds
+        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        file = _open_bin(path, *state)
+        if len(file.same) < folds:
+            text = f"{len(file.same)} pairs do not fill {folds} folds; give fewer folds or more pairs"
+            raise DataError(f"{file.path}: {text}")
         return file
 
     def identity(self) -> dict[str, Any]:
@@ -103,10 +115,7 @@ class FolderPairs(Protocol):
     @cached_property
     def listed(self) -> PairList:
         """The list, read."""
-        settings = self.settings
-        listed = read_pairs(settings.path, settings.pairs, settings.folds)
-        _check_folds(len(listed.a), int(listed.fold.max()) + 1, settings.pairs or settings.path)
-        return listed
+        return read_pairs(self.settings.path, self.settings.pairs, self.settings.folds)
 
     def identity(self) -> dict[str, Any]:
         """What list and images hold instead of their place."""
@@ -189,6 +198,12 @@ class RecordIOSource(Source):
         yield from aligned_batches(plan, images, places)
 
 
+@lru_cache(maxsize=4)
+def _open_bin(path: Path, size: int, changed_ns: int) -> BinFile:
+    """A worker draws many shards of one protocol and lists the file's images once; size and time tell a new file."""
+    return BinFile(path)
+
+
 def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable[str]) -> Iterator[ImageBatch]:
     """Aligned crops as batches whose landmarks are the template; consecutive ones of one size share a batch.
 
@@ -212,8 +227,3 @@ def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable
 def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:
     points = template(images[0].shape[0]).astype(np.float32)
     return ImageBatch(plan.identities, plan.samples, np.stack(images), np.repeat(points[None], len(images), axis=0))
-
-
-def _check_folds(pairs: int, folds: int, path: Path) -> None:
-    if pairs < folds:
-        raise DataError(f"{path}: {pairs} pairs do not fill {folds} folds; give fewer folds or more pairs")

@@ -56,6 +56,8 @@ class MarginTrainer(Trainer):
         "harness.builtin.margin_loop",
         "harness.builtin.small_cnn",
         "harness.builtin.small_cnn_net",
+        "harness.builtin.iresnet",
+        "harness.builtin.iresnet_net",
     )
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small-clean": {},  # for about 2,000 images
@@ -85,10 +87,6 @@ def backbone_class(name: str) -> type[Recognizer]:
     Raises:
         InputError: the name is unknown, or is not a recognizer.
     """
-    if name == "small-cnn":  # ours, so the default needs no plugin to be loaded
-        from harness.builtin.small_cnn import SmallCNN
-
-        return SmallCNN
     from harness.plugins import registry
 
     found = registry().load("recognizers", name)

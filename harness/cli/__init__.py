@@ -14,6 +14,7 @@ from harness.errors import HarnessError
 # Command -> module under harness.cli that defines it under the same name.
 _COMMANDS = {
     "components": "plugins",
+    "data": "data",
     "init": "init",
     "leaderboard": "leaderboard",
     "plan": "run",
@@ -21,6 +22,7 @@ _COMMANDS = {
     "run": "run",
     "sync": "ui",
     "ui": "ui",
+    "weights": "weights",
 }
 
 

@@ -170,6 +170,8 @@ def pair_identities(same: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _open(path: Path) -> BinaryIO:
+    if not path.is_file():  # a pipe, say, would be waited for
+        raise InputError(f"{path}: cannot be read (there is no such file); expected a verification .bin file")
     try:
         return path.open("rb")
     except OSError as error:

@@ -126,7 +126,7 @@ class FolderData(DataSet):
     """A folder of images per identity; people are numbered in numeric order of their folders' names.
 
     ``labels`` gives a person's folder for every identity. ``clashes`` lists names that some file systems cannot tell
-    apart: equal but for case or Unicode form.
+    apart: equal but for case or Unicode form; ``others`` counts what is there and is not taken for an image.
     """
 
     kind = "folder"
@@ -138,6 +138,7 @@ class FolderData(DataSet):
         folders = [(person, files) for person, files in folders if files]
         self.labels = [person.name for person, _ in folders]
         self.files = [file for _, files in folders for file in files]
+        self.others = sum(1 for person in [path, *people] for _ in person.iterdir()) - len(people) - len(self.files)
         self.identities = np.repeat(np.arange(len(folders)), [len(files) for _, files in folders]).astype(np.int64)
         self.clashes = _clashes(people) + [clash for _, files in folders for clash in _clashes(files)]
         if not self.files:
@@ -160,7 +161,7 @@ class PairFolderData(DataSet):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.list: PairList = read_pairs(path)
+        self.list: PairList = read_pairs(path, folds=1)
         self.identities, self.a, self.b = self.list.identities, self.list.a, self.list.b
         self.same = self.list.same
 
@@ -244,6 +245,7 @@ def open_dataset(path: Path) -> DataSet:
             return BinData(path)
         if path.suffix.lower() == ".rec":
             return RecordData(path)
+    if not path.is_dir():
         raise InputError(f"{path}: expected a .bin or .rec file, or a folder")
     if any((path / name).is_file() for name in LISTS) and not parquet_files(path):
         return PairFolderData(path)
@@ -260,7 +262,8 @@ def parquet_files(folder: Path) -> list[Path]:
 def _image_paths(file: Path) -> list[Any]:
     import pyarrow.parquet as pq
 
-    return [(image or {}).get("path") for image in pq.read_table(file, columns=["image.path"])["image"].to_pylist()]
+    column = pq.ParquetFile(file).read(columns=["image.path"])["image"]
+    return [(image or {}).get("path") for image in column.to_pylist()]
 
 
 def content(dataset: DataSet) -> str:

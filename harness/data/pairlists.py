@@ -22,7 +22,7 @@ from harness.errors import DataError, InputError
 
 LISTS = ("pairs.txt", "pairs.csv")
 CSV_COLUMNS = ["a", "b", "same"]
-_LFW_HEAD = re.compile(r"\d+(\s+\d+)?")
+_LFW_HEAD = re.compile(r"[0-9]{1,12}(\s+[0-9]{1,12})?")
 _MAX_BYTES = 1 << 28
 
 
@@ -83,7 +83,8 @@ def read_pairs(folder: Path, path: Path | None = None, folds: int = 10) -> PairL
         folds: K, for formats without folds: contiguous parts in the order of the list.
 
     Raises:
-        DataError: a line is not understood, names a file that is not there, or one that lies outside of the folder.
+        DataError: a line is not understood, names a file that is not there, or one that lies outside of the folder; or
+            there are fewer pairs than folds.
     """
     path = path or find_list(folder)
     lines = _read_lines(path)
@@ -102,6 +103,8 @@ def read_pairs(folder: Path, path: Path | None = None, folds: int = 10) -> PairL
     a, b, same = (np.array(column) for column in zip(*listed.pairs, strict=True))
     identities = _by_name(listed.people) if fold is not None else _components(len(listed.files), a[same], b[same])
     if fold is None:
+        if len(a) < folds:
+            raise DataError(f"{path}: {len(a)} pairs do not fill {folds} folds; give fewer folds or more pairs")
         fold = contiguous_folds(len(a), folds)
     return PairList(
         list(listed.files), a.astype(np.int64), b.astype(np.int64), same, fold, identities, _counters(identities)
@@ -128,11 +131,12 @@ def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, NDAr
 
 
 def _read_lines(path: Path) -> list[tuple[int, str]]:
+    if not path.is_file():  # a pipe, say, would be waited for
+        raise InputError(f"{path}: cannot be read (there is no such file); expected a list of pairs")
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(
-                f"{path}: {path.stat().st_size:,} bytes; expected a list of pairs of at most {_MAX_BYTES:,}"
-            )
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise DataError(f"{path}: {size:,} bytes; expected a list of pairs of at most {_MAX_BYTES:,}")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
@@ -187,7 +191,7 @@ def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder:
         where = f"{path}: line {number}"
         fields = [item.strip() for item in (line.split("\t") if "\t" in line else line.split())]
         numbers = fields[1:] if len(fields) == 3 else fields[1::2]
-        if len(fields) not in (3, 4) or not all(item.isascii() and item.isdigit() for item in numbers):
+        if len(fields) not in (3, 4) or not all(map(_is_number, numbers)):
             text = "expected NAME N1 N2 or NAME1 N1 NAME2 N2"
             raise DataError(f"{where}: {line.strip()[:80]!r}; {text}")
         people = (fields[0], fields[0] if len(fields) == 3 else fields[2])
@@ -252,6 +256,10 @@ class _Finder:
                 listing.setdefault(_normal(entry.name), []).append(entry.name)
             self._listings[folder] = listing
         return self._listings[folder]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
 
 
 def _normal(name: str) -> str:

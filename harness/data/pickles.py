@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from harness.errors import DataError
 
 # Memory grows with the number of instructions. A file of 14,000 images as arrays takes 300,000.
-MAX_INSTRUCTIONS = 5_000_000
+MAX_INSTRUCTIONS = 2_000_000
 MAX_WORD = 128  # bytes of a module name, a dtype and other words; longer ones are images
 
 
@@ -73,11 +73,12 @@ ALLOWED = {
     ("builtins", "bytes"): Name.BYTES,
 }
 
-_STRINGS = {b"U": "<B", b"T": "<i", b"C": "<B", b"B": "<I", b"\x8e": "<Q", b"\x96": "<Q"}
-_TEXTS = {b"\x8c": "<B", b"X": "<I", b"\x8d": "<Q"}
-_NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i"}
-_PUTS = {b"q": "<B", b"r": "<I"}
-_GETS = {b"h": "<B", b"j": "<I"}
+_U1, _U2, _U4, _U8, _I4 = (struct.Struct(f"<{kind}") for kind in "BHIQi")
+_STRINGS = {b"U": _U1, b"T": _I4, b"C": _U1, b"B": _U4, b"\x8e": _U8, b"\x96": _U8}
+_TEXTS = {b"\x8c": _U1, b"X": _U4, b"\x8d": _U8}
+_NUMBERS = {b"K": _U1, b"M": _U2, b"J": _I4}
+_PUTS = {b"q": _U1, b"r": _U4}
+_GETS = {b"h": _U1, b"j": _U4}
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}
 _TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 _NAMES = {item.code.encode("latin-1"): item.name for item in pickletools.opcodes}
@@ -125,45 +126,29 @@ class _Machine:
     def __init__(self, file: BinaryIO, size: int, where: str) -> None:
         self.file, self.size, self.where = file, size, where
         self.at = 0  # byte of the current instruction
+        self.position = 0  # byte that is read next; asking the file costs a system call
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks beneath the marks
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
         for _ in range(MAX_INSTRUCTIONS):
-            self.at = self.file.tell()
+            self.at = self.position
             op = self.take(1)
             if op == b".":
                 break
-            self.step(op)
+            if op not in _STEPS:
+                self.refuse(op)
+            do, *argument = _STEPS[op]
+            do(self, *argument)
         else:
             self.fail(f"more than {MAX_INSTRUCTIONS:,} instructions, which no list of images needs")
-        if rest := self.size - self.at - 1:
+        if rest := self.size - self.position:
             self.fail(f"{rest:,} bytes follow the end of the pickle")
         return self.pop()
 
     def fail(self, text: str) -> NoReturn:
         raise DataError(f"{self.where}: byte {self.at:,}: {text}")
-
-    def step(self, op: bytes) -> None:
-        """Carry out one instruction."""
-        if op in _CONSTANTS:
-            self.stack.append(_CONSTANTS[op])
-        elif op in _STRINGS or op in _TEXTS:
-            self.stack.append(self.blob(op))
-        elif op in _NUMBERS:
-            self.stack.append(self.number(_NUMBERS[op]))
-        elif op in _PUTS:
-            self.memo[self.number(_PUTS[op])] = self.top()
-        elif op in _GETS:
-            self.recall(self.number(_GETS[op]))
-        elif op in _TUPLES:
-            items = [self.pop() for _ in range(_TUPLES[op])]
-            self.stack.append(tuple(reversed(items)))
-        elif op in _STEPS:
-            _STEPS[op](self)
-        else:
-            self.refuse(op)
 
     def refuse(self, op: bytes) -> NoReturn:
         if self.at == 0 and op not in _NAMES:
@@ -178,36 +163,35 @@ class _Machine:
         data = self.file.read(count)
         if len(data) < count:
             self.fail(f"the file ends after {self.size:,} bytes, within the pickle; it is cut, so copy it again")
+        self.position += count
         return data
 
-    def number(self, layout: str) -> int:
-        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+    def number(self, layout: struct.Struct) -> int:
+        value: int = layout.unpack(self.take(layout.size))[0]
         return value
+
+    def length(self, layout: struct.Struct) -> int:
+        """A length of what follows, which must be there."""
+        length = self.number(layout)
+        left = self.size - self.position
+        if not 0 <= length <= left:
+            self.fail(f"{length:,} bytes are declared and {left:,} are left in the file; it is cut or damaged")
+        return length
 
     def line(self) -> bytes:
         data = self.file.readline(MAX_WORD)
         if not data.endswith(b"\n"):
             self.fail("a line does not end, or the file is cut")
+        self.position += len(data)
         return data[:-1]
-
-    def blob(self, op: bytes) -> Blob:
-        text = op in _TEXTS
-        length = self.number((_TEXTS if text else _STRINGS)[op])
-        offset = self.file.tell()
-        left = self.size - offset
-        if not 0 <= length <= left:
-            self.fail(f"{length:,} bytes are declared and {left:,} are left in the file; it is cut or damaged")
-        self.file.seek(offset + length)
-        return Blob(offset, length, text)
 
     def word(self, value: Any) -> str:
         """A short string, such as the name of a dtype."""
         if not isinstance(value, Blob) or value.length > MAX_WORD:
             self.fail(f"damaged pickle: it takes {_kind(value)} as a word")
-        here = self.file.tell()
         self.file.seek(value.offset)
         data = self.file.read(value.length)
-        self.file.seek(here)
+        self.file.seek(self.position)
         return data.decode("utf-8", "replace")
 
     # The stack
@@ -228,12 +212,32 @@ class _Machine:
         items, self.stack = self.stack, self.below.pop()
         return items
 
-    def recall(self, index: int) -> None:
+    # Instructions
+
+    def op_constant(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def op_number(self, layout: struct.Struct) -> None:
+        self.stack.append(self.number(layout))
+
+    def op_blob(self, layout: struct.Struct, text: bool) -> None:
+        length = self.length(layout)
+        self.stack.append(Blob(self.position, length, text))
+        self.position += length
+        self.file.seek(self.position)
+
+    def op_put(self, layout: struct.Struct) -> None:
+        self.memo[self.number(layout)] = self.top()
+
+    def op_get(self, layout: struct.Struct) -> None:
+        index = self.number(layout)
         if index not in self.memo:
             self.fail(f"damaged pickle: it recalls value {index}, which it never kept")
         self.stack.append(self.memo[index])
 
-    # Instructions
+    def op_tuple_of(self, count: int) -> None:
+        items = [self.pop() for _ in range(count)]
+        self.stack.append(tuple(reversed(items)))
 
     def op_mark(self) -> None:
         self.below.append(self.stack)
@@ -263,14 +267,12 @@ class _Machine:
         self.memo[len(self.memo)] = self.top()
 
     def op_proto(self) -> None:
-        version = self.number("<B")
+        version = self.number(_U1)
         if version > 5:
             self.fail(f"pickle protocol {version} is not known; expected 5 at most")
 
     def op_frame(self) -> None:
-        length, left = self.number("<Q"), self.size - self.file.tell()
-        if length > left:
-            self.fail(f"{length:,} bytes are declared and {left:,} are left in the file; it is cut or damaged")
+        self.length(_U8)
 
     def op_int(self) -> None:
         line = self.line()
@@ -279,7 +281,7 @@ class _Machine:
         self.stack.append(line == b"01")
 
     def op_long(self) -> None:
-        length = self.number("<B")
+        length = self.number(_U1)
         if length > 8:
             self.fail(f"a number of {length} bytes; expected 8 at most")
         self.stack.append(int.from_bytes(self.take(length), "little", signed=True))
@@ -353,21 +355,29 @@ class _Machine:
         return Blob(0, 0)
 
 
-_STEPS: dict[bytes, Callable[[_Machine], None]] = {
-    b"(": _Machine.op_mark,
-    b"]": _Machine.op_list,
-    b"t": _Machine.op_tuple,
-    b"a": _Machine.op_append,
-    b"e": _Machine.op_appends,
-    b"\x94": _Machine.op_memoize,
-    b"\x80": _Machine.op_proto,
-    b"\x95": _Machine.op_frame,
-    b"I": _Machine.op_int,
-    b"\x8a": _Machine.op_long,
-    b"c": _Machine.op_global,
-    b"\x93": _Machine.op_stack_global,
-    b"R": _Machine.op_reduce,
-    b"b": _Machine.op_build,
+# How each instruction is carried out: a method and its arguments.
+_STEPS: dict[bytes, tuple[Any, ...]] = {
+    b"(": (_Machine.op_mark,),
+    b"]": (_Machine.op_list,),
+    b"t": (_Machine.op_tuple,),
+    b"a": (_Machine.op_append,),
+    b"e": (_Machine.op_appends,),
+    b"\x94": (_Machine.op_memoize,),
+    b"\x80": (_Machine.op_proto,),
+    b"\x95": (_Machine.op_frame,),
+    b"I": (_Machine.op_int,),
+    b"\x8a": (_Machine.op_long,),
+    b"c": (_Machine.op_global,),
+    b"\x93": (_Machine.op_stack_global,),
+    b"R": (_Machine.op_reduce,),
+    b"b": (_Machine.op_build,),
+    **{op: (_Machine.op_constant, value) for op, value in _CONSTANTS.items()},
+    **{op: (_Machine.op_number, layout) for op, layout in _NUMBERS.items()},
+    **{op: (_Machine.op_blob, layout, False) for op, layout in _STRINGS.items()},
+    **{op: (_Machine.op_blob, layout, True) for op, layout in _TEXTS.items()},
+    **{op: (_Machine.op_put, layout) for op, layout in _PUTS.items()},
+    **{op: (_Machine.op_get, layout) for op, layout in _GETS.items()},
+    **{op: (_Machine.op_tuple_of, count) for op, count in _TUPLES.items()},
 }
 _CALLS: dict[Name, Callable[..., Any]] = {
     Name.RECONSTRUCT: _Machine.reconstruct,

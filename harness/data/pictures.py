@@ -43,6 +43,8 @@ def read_file(path: Path) -> bytes:
         DataError: it cannot be read, or is larger than ``MAX_BYTES``.
     """
     try:
+        if not path.is_file():  # a pipe, say, would be waited for
+            raise DataError(f"{path}: cannot be read (it is no file); expected an image")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path}: {size:,} bytes; images of at most {MAX_BYTES:,} bytes are read")

@@ -103,11 +103,9 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path / "train.rec" if path.is_dir() else path
-        try:
-            self.size = self.path.stat().st_size
-        except OSError as error:
-            text = f"{self.path}: cannot be read ({error.strerror}); expected a RecordIO file"
-            raise InputError(text) from error
+        if not self.path.is_file():  # a pipe, say, would be waited for
+            raise InputError(f"{self.path}: cannot be read (there is no such file); expected a RecordIO file")
+        self.size = self.path.stat().st_size
 
     @cached_property
     def index(self) -> tuple[Ints, Ints]:

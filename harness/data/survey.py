@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.components.data import Images, Ints
-from harness.data.datasets import DataSet, FolderData, content
+from harness.data.datasets import DataSet, FolderData, RecordData, content
 from harness.data.pictures import decode, read_header
 from harness.errors import DataError
 from harness.faces.coding import pixel_digest
@@ -142,6 +142,7 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
     found.problems += _first(damaged, "images cannot be read")
     _judge_sizes(found)
     _judge_names(dataset, found)
+    _judge_index(dataset, found)
     _judge_duplicates(dataset, np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2), found)
     if audit:
         found.audit = audit_images(sample)
@@ -160,6 +161,15 @@ def _judge_sizes(found: Findings) -> None:
 def _judge_names(dataset: DataSet, found: Findings) -> None:
     if isinstance(dataset, FolderData):
         found.problems += _first(dataset.clashes, "pairs of names clash on other file systems")
+        if dataset.others:
+            found.notes.append(f"{dataset.others} files and folders are not NAME/IMAGE and were not read")
+
+
+def _judge_index(dataset: DataSet, found: Findings) -> None:
+    if isinstance(dataset, RecordData):
+        records, listed = sum(1 for _ in dataset.file.scan()), len(dataset.file.index[0])
+        if records != listed:
+            found.problems.append(f"{dataset.file.path}: {records} records, of which the index lists {listed}")
 
 
 def _judge_duplicates(dataset: DataSet, digests: Any, found: Findings) -> None:

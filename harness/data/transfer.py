@@ -12,7 +12,7 @@ from harness.data.bins import Dialect, write_bin
 from harness.data.datasets import BinData, DataSet, FolderData, PairFolderData, RecordData, open_dataset
 from harness.data.pairlists import CSV_COLUMNS
 from harness.data.pictures import SUFFIX_OF, read_file, read_header
-from harness.data.recordio import RecordWriter
+from harness.data.recordio import MAX_LABEL, RecordWriter
 from harness.errors import InputError
 
 SHARD_IMAGES = 10_000  # per parquet file
@@ -97,7 +97,7 @@ def pack(source: Path, target: Path, dialect: Dialect = "python3") -> int:
     """Write a folder as a ``.bin`` or ``.rec`` file, by the suffix of ``target``; the number of images.
 
     A ``.bin`` needs a list of pairs in the folder, ``.rec`` a folder per identity. Folders whose names are all numbers
-    keep them as labels; else labels count the folders in numeric order.
+    of at most ``MAX_LABEL`` keep them as labels; else labels count the folders in numeric order.
 
     Raises:
         InputError: folder and suffix do not fit, or ``target`` exists.
@@ -105,6 +105,8 @@ def pack(source: Path, target: Path, dialect: Dialect = "python3") -> int:
     """
     if target.exists():
         raise InputError(f"{target} exists; remove it or choose another name")
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: there is no folder {target.parent}; make it first")
     dataset = open_dataset(source)
     if target.suffix == ".bin" and isinstance(dataset, PairFolderData):
         order = np.stack([dataset.a, dataset.b], axis=1).reshape(-1)
@@ -119,7 +121,7 @@ def pack(source: Path, target: Path, dialect: Dialect = "python3") -> int:
 
 def _pack_records(dataset: FolderData, target: Path) -> None:
     numbers = [int(label) if label.isascii() and label.isdigit() else -1 for label in dataset.labels]
-    if -1 in numbers or len(set(numbers)) < len(numbers):
+    if min(numbers) < 0 or max(numbers) > MAX_LABEL or len(set(numbers)) < len(numbers):
         numbers = list(range(len(numbers)))
     with RecordWriter(target) as writer:
         for identity, file in zip(dataset.identities.tolist(), dataset.files, strict=True):

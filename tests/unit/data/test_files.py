@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness.builtin.files import (
     BinProtocol,
@@ -24,6 +26,11 @@ from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
 from harness.errors import DataError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.stages import protocol as protocol_stage
+from harness.stages.context import Stage
+from harness.stages.images import SHARD_ITEMS
+from harness.store.artifacts import Store
+from harness.store.stage import StageSpec
 from harness.testing.contract import check_light_import, check_own_code, check_source
 
 SAME = [True, False, True, True, False, False, True, False, True, False, True, False]
@@ -71,6 +78,24 @@ def test_bin(bin_path: Path, faces: list[bytes]) -> None:
     assert len(np.unique(found.identities)) == 24 - sum(SAME)
 
 
+def test_a_bin_in_the_protocol_stage(tmp_path: Path, faces: list[bytes]) -> None:
+    """More images than one shard holds, through plan, shards and pairs as a run does it."""
+    count = 2 * (SHARD_ITEMS // 2 + 5)
+    images, same = [faces[n % 24] for n in range(count)], [n % 3 > 0 for n in range(count // 2)]
+    write_bin(tmp_path / "faces.bin", images, same)
+    settings = {"path": str(tmp_path / "faces.bin"), "folds": 10}
+    target, options = "harness.builtin.files:BinProtocol", {"crop_px": 16}
+    spec = StageSpec("protocol", "k", "protocol", "bin", target, settings, 0, {}, options)
+    stage = Stage(spec, Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
+    assert protocol_stage.prepare(stage)["missing"] == [0, 1]
+    for shard in (1, 0):
+        protocol_stage.shard(Stage(spec, stage.store, "cpu", lambda kind, data: None, lambda: False), shard)
+    made = protocol_stage.finish(stage)
+    assert made["counts"] == {"images": count, "rejected": 0, "planned": count, "pairs": count // 2}
+    stored = FaceSet(stage.folder, Crop("arcface", 16))
+    assert all(np.array_equal(a, decode(b, "")) for a, b in zip(stored.images(), images, strict=True))
+
+
 def test_a_bin_is_what_it_holds(bin_path: Path, faces: list[bytes]) -> None:
     before = BinProtocol(BinSettings(path=bin_path)).identity()
     other = bin_path.with_name("other.bin")
@@ -84,12 +109,7 @@ def test_a_bin_is_what_it_holds(bin_path: Path, faces: list[bytes]) -> None:
 def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
     with pytest.raises(DataError, match=r"faces.bin: 12 pairs do not fill 20 folds; give fewer folds or more pairs"):
         BinProtocol(BinSettings(path=bin_path, folds=20)).plan(Run(0))
-    wide = bin_path.with_name("wide.bin")
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
+    wide, buffer = bin_path.with_name("wide.bin"), io.BytesIO()
     Image.new("RGB", (96, 112)).save(buffer, "PNG")
     write_bin(wide, [*faces[:23], buffer.getvalue()], SAME)
     protocol = BinProtocol(BinSettings(path=wide))
@@ -126,9 +146,9 @@ def test_folder_pairs(tree: Path) -> None:
     assert FolderPairs(FolderPairsSettings(path=moved)).identity() == before, "the place does not matter"
     (moved / "Bo" / "Bo_0001.png").write_bytes((moved / "Bo" / "Bo_0003.png").read_bytes())
     assert FolderPairs(FolderPairsSettings(path=moved)).identity() != before
-    with pytest.raises(DataError, match="4 pairs do not fill 9 folds"):
-        listed = tree.parent / "list.txt"
-        listed.write_text("Bo/Bo_0001.png Bo/Bo_0002.png 1\n" * 4)
+    listed = tree.parent / "list.txt"
+    listed.write_text("Bo/Bo_0001.png Bo/Bo_0002.png 1\n" * 4)
+    with pytest.raises(DataError, match=r"list.txt: 4 pairs do not fill 9 folds"):
         FolderPairs(FolderPairsSettings(path=tree, pairs=listed, folds=9)).plan(Run(0))
 
 

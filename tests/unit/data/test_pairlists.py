@@ -34,7 +34,7 @@ Bo/Bo_0001.png Ann_Lee/Ann_Lee_0001.png 0
 def refused(tree: Path, text: str, name: str = "pairs.txt") -> str:
     (tree / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        read_pairs(tree)
+        read_pairs(tree, folds=1)
     assert str(tree / name) in str(caught.value)
     return str(caught.value)
 
@@ -86,7 +86,7 @@ def test_names_that_are_there_twice(tree: Path) -> None:
     for form in ("NFC", "NFD"):
         (tree / unicodedata.normalize(form, "ế.png")).write_bytes(b"")
     (tree / "pairs.txt").write_text(unicodedata.normalize("NFD", "ế.png Bo/Bo_0002.png 1\n"), encoding="utf-8")
-    assert read_pairs(tree, folds=2).files[0].name == unicodedata.normalize("NFD", "ế.png"), "spelled as on the disk"
+    assert read_pairs(tree, folds=1).files[0].name == unicodedata.normalize("NFD", "ế.png"), "spelled as on the disk"
     text = refused(tree, "ê\u0301.png\tBo/Bo_0002.png\t1\n")  # a third spelling
     assert "line 1: 'ê\u0301.png' is there 2 times in" in text
     assert "in other Unicode forms; rename one" in text
@@ -98,6 +98,8 @@ def test_names_that_are_there_twice(tree: Path) -> None:
         ("", "it lists no pair; expected at least one"),
         ("2\t2\n", "0 pairs; its first line says 2 folds of 2 + 2 pairs"),
         ("99999999999 99999999999\nBo 1 2", "1 pairs; its first line says 99999999999 folds"),
+        ("1 1\nBo 1 2\nBo 1 Ann_Lee " + "9" * 5000, "expected NAME N1 N2"),
+        ("9" * 5000 + "\nBo 1 2", "expected two paths and 1"),
         ("1 1\nBo 1 2\nBo 1\n", "line 3: 'Bo 1'; expected NAME N1 N2 or NAME1 N1 NAME2 N2"),
         ("1 1\nBo 1 2\nBo one Ann_Lee 2\n", "line 3: 'Bo one Ann_Lee 2'; expected NAME N1 N2"),
         ("1 1\nBo 1 2\nBo 1 Bo 2\n", "line 3: a pair of different people names 'Bo' twice"),
@@ -133,10 +135,10 @@ def test_damaged_csv(text: str, message: str, tree: Path) -> None:
 def test_lists_that_are_no_text(tree: Path) -> None:
     (tree / "pairs.txt").write_bytes(b"a\xff b 1")
     with pytest.raises(DataError, match=r"not UTF-8 text \(invalid start byte at byte 1\); save it as UTF-8"):
-        read_pairs(tree)
+        read_pairs(tree, folds=1)
     (tree / "pairs.txt").unlink()
     with pytest.raises(InputError, match=r"no pairs.txt or pairs.csv in it"):
-        read_pairs(tree)
+        read_pairs(tree, folds=1)
 
 
 FIELDS = st.sampled_from(
@@ -153,7 +155,7 @@ def test_any_text(parts: list[str], name: str, tree: Path) -> None:
     path = tree.parent / name
     path.write_bytes(" ".join(parts).replace(" \n ", "\n").encode(errors="surrogatepass"))
     try:
-        listed = read_pairs(tree, path)
+        listed = read_pairs(tree, path, folds=1)
     except HarnessError as error:
         named = str(tree.parent) in str(error)
         assert named

@@ -9,5 +9,10 @@ def register_generators(register: Register) -> None:
 
 
 @hookimpl
+def register_contexts(register: Register) -> None:
+    register("tammes", "harness_id3.anchors:Tammes")
+
+
+@hookimpl
 def register_weights(register: Register) -> None:
     register("id3", "harness_id3:demo/id3.safetensors")
