@@ -154,7 +154,6 @@ class Engine:
             artifact = self.store.find(*stage.id)
             if artifact is None:
                 self.building[stage.id] = _Build(stage, lock)
-                self._tell("stage_progress", stage=stage.label, done=0, total=0, unit="")
                 self._submit(stage, "prepare")
                 return
             lock.release()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _BATCH = 512
 _LABEL_NOTE = "identities of the pairs are not known, so pairs are taken as independent"
@@ -84,7 +85,7 @@ class Verification(Evaluator):
         hits = round(tar * genuine)
         accuracy_at = _interval_fields(wilson(int(folds.correct.sum()), len(distances)), _LABEL_NOTE)
         tar_at = _interval_fields(wilson(hits, genuine), _LABEL_NOTE)
-        if bool(((first == second) == pairs.same).all()):
+        if _identities_are_known(first, second, pairs):
             identities = PairIdentities.of(first, second)
             rng = run.generator(f"verification/{name}")
             count = self.settings.replicates
@@ -104,6 +105,16 @@ class Verification(Evaluator):
         ]
         table = {"a": pairs.a, "b": pairs.b, "same": pairs.same, "fold": pairs.fold}
         return metrics, table | {"score": scores, "correct": folds.correct}
+
+
+def _identities_are_known(first: Ints, second: Ints, pairs: PairSet) -> bool:
+    """Whether identities agree with the labels and some of them occur in more than one pair.
+
+    Files without identities number them by pair; resampling those as identities would widen the interval.
+    """
+    agree = bool(((first == second) == pairs.same).all())
+    per_pair = np.concatenate([first[pairs.same], first[~pairs.same], second[~pairs.same]])
+    return agree and len(np.unique(per_pair)) < len(per_pair)
 
 
 def embed_faces(recognizer: Recognizer, faces: FaceSet, flip: bool, advance: Any = lambda count: None) -> Doubles:

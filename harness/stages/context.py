@@ -144,7 +144,8 @@ def _arrow(column: Any) -> pa.Array:
 
 
 def _array(column: pa.ChunkedArray) -> Any:
+    """A column as an array of its own, writable as torch wants it."""
     if not pa.types.is_fixed_size_list(column.type):
-        return column.to_numpy()
+        return np.array(column.to_numpy())
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(column), column.type.list_size)
+    return np.array(flat).reshape(len(column), column.type.list_size)
