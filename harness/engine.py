@@ -244,6 +244,7 @@ class Engine:
     def _finish_row(self, row: RowPlan) -> None:
         folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)
         errors = [self.failed[stage.id] for stage in row.stages.values() if stage.id in self.failed]
+        self._look_up_ancestors(row)
         result = assemble(self.plan, row, self.finished, errors[0] if errors else "", self.device, folder)
         try:
             old = read_result(folder / FILE_NAME)
@@ -255,6 +256,15 @@ class Engine:
             write_result(folder, result)
         self.results.append(result)
         self._tell("row_finished", result=result, folder=folder)
+
+    def _look_up_ancestors(self, row: RowPlan) -> None:
+        """What lies under a cached stage was not asked for; the result tells of it all the same."""
+        for stage in row.stages.values():
+            for ancestor in self.plan.ancestors(stage):
+                if ancestor.id not in self.finished:
+                    artifact = self.store.find(*ancestor.id)
+                    if artifact is not None:
+                        self.finished[ancestor.id] = (artifact, True)
 
     def _stop(self) -> None:
         self.pool.request_stop()

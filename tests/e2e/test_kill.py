@@ -5,9 +5,11 @@ import subprocess
 import time
 
 import psutil
+from filelock import FileLock, Timeout
 from suites import TINY, command, contents, environment, run_suite
 
-KINDS = ["source", "contexts", "fit", "generate", "align", "train", "protocol", "evaluate"]
+# In the order in which the tiny suite gets to them for the first time.
+KINDS = ["source", "protocol", "contexts", "fit", "generate", "align", "train", "evaluate"]
 
 
 def _start(workdir):
@@ -20,15 +22,27 @@ def _start(workdir):
 
 
 def _wait_for(kind, workdir, process, seconds=300):
-    """Wait until a stage of that kind is being built; False when the run ended first."""
+    """Wait until a stage of that kind is being built by this process; False when the run ended first."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if list((workdir / "store" / ".building").glob(f"{kind}-*")):
+        building = (workdir / "store" / ".building").glob(f"{kind}-*")
+        if any(_is_held(workdir / "store" / ".locks" / f"{folder.name}.lock") for folder in building):
             return True
         if process.poll() is not None:
             return False
         time.sleep(0.002)
     raise AssertionError(f"no {kind} stage was started in {seconds} s")
+
+
+def _is_held(path):
+    """Whether somebody builds under this lock; a killed run leaves the file behind, but not the lock."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def _family(process):
