@@ -1,7 +1,7 @@
 """Copies the weights that `fit.yaml` made into the packages that ship them.
 
-    harness run benchmarks/quickstart/fit.yaml --until fit
-    python benchmarks/quickstart/export.py [WORKDIR]
+harness run benchmarks/quickstart/fit.yaml --until fit
+python benchmarks/quickstart/export.py [WORKDIR]
 """
 
 import shutil
