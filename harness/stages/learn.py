@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,13 +42,9 @@ def _contexts(stage: Stage) -> dict[str, Any]:
 
 
 def _weights(stage: Stage) -> dict[str, Any]:
-    """Take a weights file into the store: linked where the file system can, else copied."""
-    origin, target = Path(stage.spec.local["path"]), stage.folder / WEIGHTS_FILE
-    target.unlink(missing_ok=True)
-    try:
-        os.link(origin, target)
-    except OSError:
-        shutil.copyfile(origin, target)
+    """Take a weights file into the store: a copy, since its owner may write over the original."""
+    target = stage.folder / WEIGHTS_FILE
+    shutil.copyfile(stage.spec.local["path"], target)
     info = read_info(target)
     return {"content": weights_content(target), "counts": {}, "details": {"info": info.model_dump(mode="json")}}
 
