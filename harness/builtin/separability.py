@@ -88,7 +88,7 @@ class Separability(Evaluator):
         scores = pair_scores(embeddings, labels, self.settings.max_impostor_pairs, run.generator("separability/pairs"))
         metrics = self._metrics(scores, int(labels.max()) + 1, run)
         metrics.append(_diversity(spreads, len(chosen), run.generator("separability/diversity")))
-        return Report(metrics, _figures(scores), rule=self._rule(dataset, judge, scores))
+        return Report(metrics, _figures(scores), rule=self._rule(dataset, scores))
 
     def _metrics(self, scores: Scores, identities: int, run: Run) -> list[Metric]:
         total = len(scores.genuine) + len(scores.impostor)
@@ -110,16 +110,14 @@ class Separability(Evaluator):
         )
         return _score_metrics(found, intervals, len(scores.genuine), len(scores.impostor), identities)
 
-    def _rule(self, dataset: FaceSet, judge: Recognizer, scores: Scores) -> dict[str, Any]:
-        """What of the evaluation's definition numbers depend on: equal rules make rows comparable."""
+    def _rule(self, dataset: FaceSet, scores: Scores) -> dict[str, Any]:
+        """What numbers depend on beside the judge, which the engine adds: equal rules make rows comparable."""
         settings = self.settings
         impostors = "all" if scores.exhaustive else f"{settings.max_impostor_pairs} uniform without replacement, seeded"
         return {
             "subset": f"first {settings.max_identities} identities, first {settings.max_per_identity} images of each",
             "genuine": "all pairs within an identity",
             "impostor": impostors,
-            "judge": judge.digest,
-            "judge_crop": {"view": judge.takes.view, "size_px": judge.takes.size_px, "color": judge.takes.color},
             "flip": False,
             "crop": {"view": dataset.crop.view, "size_px": dataset.crop.size_px, "color": dataset.crop.color},
         }

@@ -34,6 +34,9 @@ def test_every_row_gives_every_metric(tiny):
         assert all(math.isfinite(metric.value) and metric.protocol for metric in result.metrics)
         assert {stage.kind for stage in result.stages} >= {"generate", "align", "train", "evaluate"}
     assert len({result.recipe for result in results.values()}) == 1
+    for name in ("fw-lfw/accuracy", "separability/fdr"):
+        protocols = {metric.protocol for r in results.values() for metric in r.metrics if metric.name == name}
+        assert len(protocols) == 1, f"{name} must be comparable between rows"
 
 
 def test_leaderboard_and_places_are_printed(tiny):

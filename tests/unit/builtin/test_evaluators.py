@@ -143,7 +143,8 @@ def test_separability_reports_everything(faces: FaceSet) -> None:
         assert metric.interval[1] >= metric.value * 0.999 - 1e-9, metric
     gm, gs, im, is_ = (found[f"separability/{name}"].value for name in names[4:])
     assert found["separability/fdr"].value == pytest.approx((gm - im) ** 2 / (gs**2 + is_**2))
-    assert report.rule["judge"] == "pixels"
+    assert report.rule["crop"]["view"] == "arcface"
+    assert "judge" not in report.rule  # the engine adds it, unless it is the row's own recognizer
     assert report.rule["impostor"] == "all"
     assert report.figures["separability-scores"].startswith(PNG)
 
