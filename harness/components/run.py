@@ -48,6 +48,7 @@ class Checkpoint:
 
         tensors: dict[str, torch.Tensor] = {}
         structure = _pack(state, tensors)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
         save_file(tensors, partial, metadata={"structure": json.dumps(structure)})
         partial.replace(self._path)

@@ -24,11 +24,13 @@ from harness.components.base import Crop
 from harness.components.data import Floats, ImageBatch, Images, Ints
 from harness.errors import DataError
 from harness.faces.coding import decode_image, encode_png, pixel_digest, to_unit
+from harness.store.artifacts import WORK
 
 if TYPE_CHECKING:
     import torch
 
 OK, FAILED = "ok", "failed"
+ITEM_TABLES = f"{WORK}/items"  # folder of the shards' item tables while an artifact is built
 # Hugging Face `datasets` reads this key and decodes the column as images.
 _HUGGING_FACE = {
     "huggingface": json.dumps(
@@ -211,8 +213,8 @@ class ShardWriter:
     def close(self) -> None:
         """Write both files; the image file last, by an atomic rename."""
         (self.folder / "shards").mkdir(parents=True, exist_ok=True)
-        (self.folder / "shard-items").mkdir(parents=True, exist_ok=True)
-        pq.write_table(_item_table(self._items), self.folder / "shard-items" / f"{self.index:05d}.parquet")
+        (self.folder / ITEM_TABLES).mkdir(parents=True, exist_ok=True)
+        pq.write_table(_item_table(self._items), self.folder / ITEM_TABLES / f"{self.index:05d}.parquet")
         final = self.folder / "shards" / f"{self.index:05d}.parquet"
         partial = final.with_suffix(".partial")
         pq.write_table(pa.Table.from_pylist(self._images, schema=_SHARD), partial)
@@ -235,14 +237,11 @@ def write_items(folder: Path, shards: int, keep: NDArray[np.bool_] | None = None
     Args:
         keep: one flag per item in order; default: every item that is ok.
     """
-    import shutil
-
-    parts = [pq.read_table(folder / "shard-items" / f"{index:05d}.parquet") for index in range(shards)]
+    parts = [pq.read_table(folder / ITEM_TABLES / f"{index:05d}.parquet") for index in range(shards)]
     table = pa.concat_tables(parts, promote_options="default")
     if keep is not None:
         table = table.set_column(table.column_names.index("kept"), "kept", pa.array(keep))
     pq.write_table(table, folder / "items.parquet")
-    shutil.rmtree(folder / "shard-items")
     return table
 
 

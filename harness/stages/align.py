@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.components.base import Crop
 from harness.components.data import AlignedBatch, ImageBatch
 from harness.errors import StageError
-from harness.faces.faceset import OK, ShardWriter, write_items
+from harness.faces.faceset import ITEM_TABLES, OK, ShardWriter, write_items
 from harness.stages.context import Stage
 from harness.stages.images import SHARD_ITEMS, count_shards, describe_faces
 
@@ -65,7 +65,7 @@ def finish(stage: Stage) -> dict[str, Any]:
     keep = None
     per_identity = stage.spec.options["per_identity"]
     if per_identity:
-        tables = [pq.read_table(stage.folder / "shard-items" / f"{i:05d}.parquet") for i in range(shards)]
+        tables = [pq.read_table(stage.folder / ITEM_TABLES / f"{i:05d}.parquet") for i in range(shards)]
         table = pa.concat_tables(tables, promote_options="default")
         keep = keep_first(table, stage.spec.options["identities"], per_identity)
     items = write_items(stage.folder, shards, keep)

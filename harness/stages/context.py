@@ -17,7 +17,7 @@ from harness.components.run import Emit, Run
 from harness.errors import DataError, StageError
 from harness.faces.faceset import FaceSet
 from harness.plugins import import_target, registry
-from harness.store.artifacts import Artifact, Store
+from harness.store.artifacts import WORK, Artifact, Store
 from harness.store.stage import StageSpec
 from harness.store.weights import load_tensors, read_info, weights_content
 
@@ -46,7 +46,7 @@ class Stage:
                 self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
             emit(kind, data)
 
-        self.run = Run(spec.seed, device, forward, self.folder, should_stop)
+        self.run = Run(spec.seed, device, forward, self.folder / WORK, should_stop)
 
     @cached_property
     def component(self) -> Any:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.errors import DataError
 
 SCHEMA = 1
+WORK = "work"  # folder of what only the building needs: checkpoints, the shards' item tables
 
 
 class Manifest(BaseModel):
@@ -99,13 +100,14 @@ class Store:
     def commit(self, manifest: Manifest) -> Artifact:
         """Move what was built into place, in one step."""
         built = self.building(manifest.kind, manifest.key)
-        (built / "checkpoint.safetensors").unlink(missing_ok=True)
         (built / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         final = self.folder(manifest.kind, manifest.key)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():  # the remains of a copy that lost its manifest: never a whole artifact
             shutil.rmtree(final)
         built.replace(final)
+        # Only now: killed before this line, the next run finds all it needs to finish again.
+        shutil.rmtree(final / WORK, ignore_errors=True)
         return Artifact(final, manifest)
 
 
