@@ -1,4 +1,4 @@
-"""A stage that is killed while it finishes can finish again: nothing it needs is gone before the artifact is in place."""
+"""A stage killed while it finishes can finish again: nothing it needs is gone before the artifact is in place."""
 
 import pytest
 
