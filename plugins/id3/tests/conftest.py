@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,47 +11,30 @@ from harness_id3.network import ID3Network
 
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.components import Crop, Model
-from harness.diffusion.autoencoder import SmallAutoencoder, SmallConfig
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
-from harness.diffusion.unet import UNetConfig
-
-CONFIG = UNetConfig(
-    input_channels=4,
-    initial_channels=32,
-    channel_multipliers=(1, 1),
-    is_attention=(False, True),
-    n_blocks_per_resolution=1,
-    context_input_channels=16,
-    context_channels=32,
-    context_tokens=4,
-    context_dropout_probability=0.0,
-)
+from harness.testing.latent import TINY_CONFIG, TINY_PX, TINY_T, tiny_first_stage, unit_contexts, wake
 
 
 @pytest.fixture(scope="session")
 def network() -> ID3Network:
     """Latents 4 x H x W, embeddings of width 16."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = ID3Network(CONFIG)
-        for parameter in made.parameters():
-            if not parameter.any():  # what starts at zero would hide the contexts
-                parameter.normal_(0, 0.1)
+        made = ID3Network(replace(TINY_CONFIG, context_dropout_probability=0.0))
+        wake(made)
     return made.eval()
 
 
 @pytest.fixture(scope="session")
 def model(network: ID3Network) -> Model:
     """Images of 32 px, T = 24, and a table of three attribute rows."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        stage = SmallAutoencoder(SmallConfig(4, 16, 32)).eval()
-        stage.decoder[0].weight.mul_(0.02)  # a random denoiser leaves large latents
-        stage.decoder[-2].weight.mul_(3)
-        recognizer = SmallCNN(SmallCNNSettings(width=16), Crop("raw", 32))
+        stage = tiny_first_stage()
+        recognizer = SmallCNN(SmallCNNSettings(width=16), Crop("raw", TINY_PX))
     recognizer.load(recognizer.state())
-    parts = LatentDiffusion(network.unet, stage, linear_schedule(24), 32)
+    parts = LatentDiffusion(network.unet, stage, linear_schedule(TINY_T), TINY_PX)
     tensors = parts.tensors(network.state_dict(), torch.float32)
     table = torch.tensor([[0.5, 0.0, 0.0, -0.5], [-0.25, 0.125, 0.0, 0.0], [0.0, 0.0, 0.25, 0.5]]).half()
     return Model("id3/1", parts.settings(), {**tensors, "attribute_table": table}, recognizer)
@@ -58,5 +43,4 @@ def model(network: ID3Network) -> Model:
 @pytest.fixture(scope="session")
 def anchors() -> np.ndarray:
     """Six unit-norm anchors."""
-    drawn = np.random.default_rng(0).normal(size=(6, 16))
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return unit_contexts()
