@@ -82,7 +82,7 @@ class Pool:
         sources: list[Any] = []
         for worker in self._workers:
             sources += [worker.connection, worker.process.sentinel]
-        ready = set(wait(sources, timeout)) if sources else set()
+        ready = set(wait(sources, timeout))  # with no worker it just waits
         outcomes: list[Outcome] = []
         for worker in list(self._workers):
             if worker.connection in ready or worker.process.sentinel in ready:
