@@ -184,6 +184,10 @@ def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder:
     """
     head = [int(item) for item in lines[0][1].split()]
     folds, each = head if len(head) == 2 else (1, head[0])
+    if folds < 1 or each < 1:
+        raise DataError(
+            f"{path}: its first line says {folds} folds of {each} + {each} pairs; expected at least 1 of each"
+        )
     expected, rest = 2 * folds * each, lines[1:]
     if expected != len(rest):
         raise DataError(f"{path}: {len(rest)} pairs; its first line says {folds} folds of {each} + {each} pairs")

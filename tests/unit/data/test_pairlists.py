@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.data.pairlists import read_pairs
@@ -151,6 +151,7 @@ FIELDS = st.sampled_from(
     parts=st.lists(st.one_of(FIELDS, st.text(max_size=5)), max_size=15),
     name=st.sampled_from(["pairs.txt", "pairs.csv"]),
 )
+@example(parts=["0", "1"], name="pairs.txt")
 def test_any_text(parts: list[str], name: str, tree: Path) -> None:
     path = tree.parent / name
     path.write_bytes(" ".join(parts).replace(" \n ", "\n").encode(errors="surrogatepass"))

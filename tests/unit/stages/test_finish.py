@@ -25,6 +25,17 @@ PROTOCOL = StageSpec(
 )
 
 
+@pytest.fixture(autouse=True)
+def _arithmetic():
+    """Give back what a worker sets for its whole process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
 @pytest.mark.parametrize("spec", [SOURCE, PROTOCOL], ids=lambda spec: spec.kind)
 def test_finishing_twice_gives_the_same(spec, tmp_path):
     def phase(name, index=0):
