@@ -25,7 +25,7 @@ from harness.builtin.mtcnn import MTCNNAligner, MTCNNSettings
 from harness.components import Crop, ImageBatch, Model, Recognizer, Request, Run, SamplePlan
 from harness.components.generator import Generator
 from harness.faceworld.render import render
-from harness.plan import demo_path, plan_suite
+from harness.plan import demo_path
 from harness.plugins import registry
 from harness.stages.context import load_recognizer
 from harness.store.weights import load_tensors, read_info
@@ -67,7 +67,6 @@ def main() -> None:
     """Measure, and print a table and the budget."""
     torch.set_num_threads(1)
     suite = load_suite(SUITE)
-    plan_suite(suite, SUITE)
     people, samples = list(range(IMAGES)), [0] * IMAGES
     drawn = render(0, people, samples, "train", 32)
     batch = ImageBatch(np.arange(IMAGES), np.zeros(IMAGES, np.int64), drawn.images)

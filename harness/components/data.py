@@ -152,7 +152,6 @@ class Subject:
 
     recognizer: Recognizer | None = None
     dataset: FaceSet | None = None
-    source: FaceSet | None = None
     judge: Recognizer | None = None
     protocols: Mapping[str, tuple[FaceSet, PairSet]] = field(default_factory=dict)
 

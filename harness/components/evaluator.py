@@ -11,7 +11,7 @@ from harness.components.data import Report, Subject
 if TYPE_CHECKING:
     from harness.components.run import Run
 
-Need = Literal["recognizer", "dataset", "source", "judge", "protocols"]
+Need = Literal["recognizer", "dataset", "judge", "protocols"]
 
 
 class Evaluator(Component):

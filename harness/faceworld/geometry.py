@@ -184,12 +184,6 @@ def nose(p: Scalars, x: Tensor, y: Tensor) -> Tensor:
     return p.nose_out * profile * drop * (x / (p.nose_w * (0.5 + 0.5 * t))).square_().neg_().exp_()
 
 
-def front_z(p: Scalars, x: Tensor, y: Tensor) -> Tensor:
-    """Depth of the ellipsoid's front at (x, y), [B, N]."""
-    inside = 1 - (x / (p.head_w * taper(p, y))).square() - (y / p.head_h).square()
-    return p.head_d * inside.clamp(min=1e-3).sqrt()
-
-
 @dataclass(frozen=True)
 class Surface:
     """Where the rays meet the head, all [B, N] in the head frame.

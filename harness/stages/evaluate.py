@@ -31,7 +31,7 @@ def finish(stage: Stage) -> dict[str, Any]:
     dataset, judge = stage.faces("dataset"), stage.recognizer("judge")
     if dataset is not None:
         check_complete(stage, dataset)
-    subject = Subject(stage.recognizer(), dataset, stage.faces("source"), judge, protocols)
+    subject = Subject(stage.recognizer(), dataset, judge, protocols)
     report: Report = stage.component.evaluate(subject, stage.run)
     digests[""] = _judging_rule(stage, judge, report)
     prefix = stage.spec.options.get("faces_of", "")
