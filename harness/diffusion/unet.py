@@ -39,7 +39,8 @@ class UNetConfig:
         context_channels: D, width after projection, a multiple of 32.
         context_tokens: K, tokens that each attention block makes of the context.
         context_dropout_probability: p of contextual partial dropout, on single components, in training mode only.
-        whole_context_dropout_probability: chance that a sample trains without context, as if it were None.
+        whole_context_dropout_probability: chance that a sample trains without context, as if it were None; 1 makes
+            an unconditional model.
         output_channels: None means input_channels.
         prediction: what the network puts out: the noise, as published, or v = sqrt(ab) eps - sqrt(1 - ab) x_0, from
             which :meth:`ConditionalUNet.forward` makes the noise (Progressive Distillation, arXiv 2202.00512). A small
@@ -73,9 +74,10 @@ class UNetConfig:
         for name, width in [("widths", w) for w in self.widths] + [("context_channels", self.context_channels)]:
             if width % GROUPS:
                 raise ValueError(f"{name} must be multiples of {GROUPS}, got {width}")
-        for p in (self.context_dropout_probability, self.whole_context_dropout_probability):
-            if not 0.0 <= p < 1.0:
-                raise ValueError(f"a dropout probability lies in [0, 1), got {p}")
+        if not 0.0 <= self.context_dropout_probability < 1.0:
+            raise ValueError(f"a dropout probability lies in [0, 1), got {self.context_dropout_probability}")
+        if not 0.0 <= self.whole_context_dropout_probability <= 1.0:
+            raise ValueError(f"a probability lies in [0, 1], got {self.whole_context_dropout_probability}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -124,7 +126,7 @@ DEMO_CONFIG = UNetConfig(  # for latents 8 x 8 x 8 of the small autoencoder, on 
     input_channels=8,
     initial_channels=64,
     channel_multipliers=(1, 1.5),
-    is_attention=(False, True),
+    is_attention=(True, True),  # at 8 x 8 too: carries identity better than wider layers would
     n_blocks_per_resolution=1,
     context_input_channels=128,
     context_channels=64,
