@@ -13,10 +13,12 @@ from pathlib import Path
 
 from harness import __version__
 from harness.components.base import CommercialUse
+from harness.gates import Verdict, judge
 from harness.plan import RowPlan, SuitePlan
 from harness.plugins import registry
 from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord
 from harness.store.artifacts import Artifact, now
+from harness.store.stage import StageSpec
 
 _SECONDS_PER_HOUR = 3600.0
 # From the loosest to the strictest; a row is as strict as the strictest thing it uses.
@@ -52,6 +54,7 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
     """
     stages = {role: finished[spec.id] for role, spec in row.stages.items() if spec.id in finished}
     artifacts = [artifact for artifact, _ in stages.values()]
+    warnings = [v.text for v in verdicts(plan, row.stages["recognizer"], finished) if not v.refused]
     evaluations = [artifact for role, (artifact, _) in stages.items() if role.startswith("evaluate:")]
     metrics = [record for artifact in evaluations for record in _metrics(artifact)]
     aligned = stages.get("align")
@@ -66,6 +69,7 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         seed=row.seed,
         status="failed" if error else "done",
         error=error,
+        warnings=warnings,
         shipped=row.shipped,
         commercial_use=_strictest(plan, row, finished),
         recipe="" if row.generator == "recognizer" else plan.recipe,
@@ -80,6 +84,13 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         finished=max((a.manifest.finished for a in artifacts), default=now()),
         environment=environment(device),
     )
+
+
+def verdicts(plan: SuitePlan, training: StageSpec, finished: Finished) -> Iterable[Verdict]:
+    """The gates before an FR training that its dataset's evaluations, as far as they are finished, do not pass."""
+    for id, gates in plan.gates.get(training.id, {}).items():
+        if id in finished:
+            yield from judge(gates, list(_metrics(finished[id][0])))
 
 
 def same_outcome(old: Result, new: Result) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness import __version__
-from harness.assemble import assemble, same_outcome, stage_record
+from harness.assemble import assemble, same_outcome, stage_record, verdicts
 from harness.components.base import Component
 from harness.errors import DataError, HarnessError
 from harness.plan import RowPlan, SuitePlan
@@ -118,6 +118,8 @@ class Engine:
         if self.store.find(*stage.id) is None:
             for parent in stage.parents.values():
                 self._want(self.plan.stages[parent])
+        for gate in self.plan.gates.get(stage.id, {}):
+            self._want(self.plan.stages[gate])
         self.wanted[stage.id] = stage
 
     def _complete(self, pending: list[RowPlan]) -> bool:
@@ -136,12 +138,22 @@ class Engine:
         for stage in self.wanted.values():
             if stage.id in self.finished or stage.id in self.failed or stage.id in self.building:
                 continue
-            parents = [parent for parent in stage.parents.values() if parent in self.wanted]
+            gates = self.plan.gates.get(stage.id, {})
+            parents = [parent for parent in [*stage.parents.values(), *gates] if parent in self.wanted]
             broken = [parent for parent in parents if parent in self.failed]
             if broken:
                 self.failed[stage.id] = self.failed[broken[0]]
-            elif all(parent in self.finished for parent in parents):
+            elif all(parent in self.finished for parent in parents) and not self._refused(stage):
                 self._start(stage)
+
+    def _refused(self, stage: StageSpec) -> bool:
+        """Whether a gate keeps the stage from starting; gates that only warn speak here too."""
+        for verdict in verdicts(self.plan, stage, self.finished):
+            if verdict.refused:
+                self.failed[stage.id] = f"{stage.label}: not started: {verdict.text}"
+                return True
+            self._tell("stage_warned", stage=stage.label, text=verdict.text)
+        return False
 
     def _start(self, stage: StageSpec) -> None:
         artifact = self.store.find(*stage.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Images = NDArray[np.uint8]
 
 GENUINE_COLOR, IMPOSTOR_COLOR = "#0072B2", "#D55E00"  # told apart by color-blind readers (Okabe and Ito)
 BINS = 80
@@ -35,26 +38,65 @@ def to_png(figure: Figure, dpi: int = 120) -> bytes:
     return buffer.getvalue()
 
 
-def score_histogram(genuine: Doubles, impostor: Doubles, title: str) -> bytes:
+def score_histogram(
+    genuine: NDArray[np.floating],
+    impostor: NDArray[np.floating],
+    title: str,
+    genuine_name: str = "genuine",
+    impostor_name: str = "impostor",
+) -> bytes:
     """Densities of genuine [G] and impostor [N] similarities on common bins."""
     figure, axes = new_figure()
     low = min(float(genuine.min()), float(impostor.min()))
     high = max(float(genuine.max()), float(impostor.max()))
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
-    for scores, color, label in ((genuine, GENUINE_COLOR, "genuine"), (impostor, IMPOSTOR_COLOR, "impostor")):
+    named = (genuine, GENUINE_COLOR, genuine_name), (impostor, IMPOSTOR_COLOR, impostor_name)
+    for scores, color, label in named:
         axes.hist(scores, bins=edges.tolist(), density=True, color=color, alpha=0.6, label=f"{label} ({len(scores):,})")
     axes.set(xlabel="cosine similarity", ylabel="density", title=title)
     axes.legend(frameon=False)
     return to_png(figure)
 
 
-def roc_curve(genuine: Doubles, impostor: Doubles, title: str) -> bytes:
+def binned_histogram(genuine: Ints, impostor: Ints, edges: Doubles, title: str) -> bytes:
+    """:func:`score_histogram` from counts [K] of similarities between ``edges`` [K + 1]."""
+    figure, axes = new_figure()
+    held = np.flatnonzero(genuine + impostor)
+    group = max(1, -(-(int(held[-1]) - int(held[0]) + 1) // BINS))  # fine bins per drawn bin
+    cuts = np.arange(held[0], held[-1] + 1, group)
+    drawn = edges[np.append(cuts, min(cuts[-1] + group, len(genuine)))]
+    for counts, color, label in ((genuine, GENUINE_COLOR, "genuine"), (impostor, IMPOSTOR_COLOR, "impostor")):
+        density = np.add.reduceat(counts, cuts) / counts.sum() / np.diff(drawn)
+        axes.stairs(density, drawn, fill=True, color=color, alpha=0.6, label=f"{label} ({counts.sum():,})")
+    axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+    axes.legend(frameon=False)
+    return to_png(figure)
+
+
+def picture_pairs(left: Images, right: Images, captions: Sequence[str], title: str, *sides: str) -> bytes:
+    """Pairs of pictures, uint8 [P, H, W, 3] each, one above the other with a caption; ``sides`` name the two rows."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(3.0, 1.1 * len(captions)), 3.0), layout="constrained")
+    grid = figure.subplots(2, len(captions), squeeze=False)
+    for row, images in enumerate((left, right)):
+        for column, image in enumerate(images):
+            axes = grid[row][column]
+            axes.imshow(image)
+            axes.set(xticks=[], yticks=[], title=captions[column] if row == 0 else "")
+            if column == 0 and sides:
+                axes.set_ylabel(sides[row])
+    figure.suptitle(title)
+    return to_png(figure)
+
+
+def roc_curve(genuine: Doubles, impostor: Doubles, title: str, lowest_far: float = _LOWEST_FAR) -> bytes:
     """True accept rate over false accept rate (logarithmic), from genuine [G] and impostor [N] similarities."""
     figure, axes = new_figure()
     far, tar = roc_points(genuine, impostor)
     axes.semilogx(far, tar, color=GENUINE_COLOR)
     axes.set(xlabel="false accept rate", ylabel="true accept rate", title=title, ylim=(0, 1.01))
-    axes.set_xlim(max(_LOWEST_FAR, 0.5 / len(impostor)), 1)
+    axes.set_xlim(max(lowest_far, 0.5 / len(impostor)), 1)
     axes.grid(alpha=0.3)
     return to_png(figure)
 

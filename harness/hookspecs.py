@@ -89,6 +89,11 @@ def stage_finished(stage: str, record: StageRecord) -> None:
 
 
 @hookspec
+def stage_warned(stage: str, text: str) -> None:
+    """A stage starts although a gate before it was not passed; ``text`` says which."""
+
+
+@hookspec
 def row_finished(result: Result, folder: Path) -> None:
     """A row is done or failed for one seed; its result file and figures lie in ``folder``."""
 

@@ -63,6 +63,7 @@ class Row:
     generator: str
     seeds: tuple[int, ...]
     failures: dict[int, str]
+    warnings: dict[int, list[str]]
     left_out: str
     mixed: str
     recipe: str
@@ -178,6 +179,7 @@ def _aggregate(results: list[Result]) -> Row:
         generator=latest.generator,
         seeds=tuple(r.seed for r in kept),
         failures={r.seed: r.error or "failed" for r in results if r.status == "failed"},
+        warnings={r.seed: r.warnings for r in results if r.warnings},
         left_out="; ".join(f"seed {seed} has another {what}" for seed, what in left_out.items()),
         mixed=_mixed_parameters(kept),
         recipe=latest.recipe,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.components.contexts import ContextLaw
-from harness.components.evaluator import Evaluator
+from harness.components.evaluator import Evaluator, Need
 from harness.components.generator import Generator
 from harness.components.protocol import Protocol
 from harness.errors import DataError, InputError
@@ -16,7 +16,7 @@ from harness.plugins import registry
 from harness.store.keys import digest, source_digest, stage_key
 from harness.store.stage import StageSpec
 from harness.store.weights import WeightsInfo, read_info, weights_content
-from harness.suite import EvaluateEntry, RecognizerEntry, RowEntry, Suite, Use, not_in
+from harness.suite import ContextsEntry, EvaluateEntry, Gate, ModelEntry, RecognizerEntry, RowEntry, Suite, Use, not_in
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1
@@ -45,6 +45,8 @@ class SuitePlan:
     recipe: str = ""
     stages: dict[tuple[str, str], StageSpec] = field(default_factory=dict)
     row_plans: list[RowPlan] = field(default_factory=list)
+    # By training stage: the evaluations of its dataset that must come first, with their limits.
+    gates: dict[tuple[str, str], dict[tuple[str, str], dict[str, Gate]]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[str]:
@@ -93,8 +95,9 @@ class _Planner:
         self.suite, self.path = suite, path
         self.out = SuitePlan(suite, path, suite.to_yaml())
         self.infos: dict[str, WeightsInfo] = {}  # weights files by suite key
-        # Read once: the key of a source or a weights file is a digest of its bytes.
+        # Read once: the key of a source, a protocol or a weights file is a digest of its bytes.
         self.sources: dict[str, StageSpec] = {}
+        self.protocols: dict[str, StageSpec] = {}
         self.files: dict[str, tuple[WeightsInfo, str]] = {}
 
     def error(self, key: str, text: str) -> InputError:
@@ -222,8 +225,23 @@ class _Planner:
             raise self.error(f"{here}.fit", f"{entry.fit!r} cannot be fitted; give the model as weights")
         if cls.needs_contexts and recognizer is None:
             raise self.error(f"{here}.recognizer", f"this key is missing; {entry.fit} learns from its embeddings")
+        if entry.first_stage:
+            parents["first_stage"] = self.first_stage(entry, cls, f"{here}.first_stage")
         spec = self.add("fit", f"model {name}", registered, entry.settings, entry.seed, parents, {})
         return spec, recognizer, cls.fits
+
+    def first_stage(self, entry: ModelEntry, cls: type[Generator], key: str) -> StageSpec:
+        """The model with weights whose first stage a fit takes over."""
+        name = entry.first_stage
+        other: ModelEntry = self.named(self.suite.models, name, key, "models")
+        if not other.weights:
+            raise self.error(key, f"{name!r} is fitted itself, expected an entry of models with weights")
+        spec = self.weights(other.weights, f"models.{name}", "model")
+        kind = self.infos[f"models.{name}"].kind
+        if kind not in cls.first_stages:
+            accepted = ", ".join(sorted(cls.first_stages)) or "none"
+            raise self.error(key, f"got a model of kind {kind!r}, {entry.fit} takes the first stage of {accepted}")
+        return spec
 
     def same_recognizer(self, content: str, key: str) -> StageSpec | None:
         """The suite's recognizer with that content: the one that a shipped model was fitted with."""
@@ -251,9 +269,25 @@ class _Planner:
             if self.view(entry.recognizer, f"{key}.recognizer") == "arcface":
                 faces = self.aligned(faces, self.suite.aligner, f"align source {entry.source}", None)
             parents["source"] = faces
+        if entry.model or law.accepts:
+            parents["model"] = self.context_model(entry, law, parents["recognizer"])
         options = {"count": dataset.identities + dataset.spare.identities}
         label = f"contexts seed {seed}"
         return self.add("contexts", label, ("contexts", entry.use), entry.settings, seed, parents, options)
+
+    def context_model(self, entry: ContextsEntry, law: type[ContextLaw], recognizer: StageSpec) -> StageSpec:
+        """The model that a law of contexts samples from."""
+        key = "dataset.contexts.model"
+        if not law.accepts:
+            raise self.error(key, f"{entry.use} takes none; remove it")
+        spec, fitted_with, kind = self.model(entry.model, key)
+        if kind not in law.accepts:
+            accepted = ", ".join(sorted(law.accepts))
+            raise self.error(key, f"got a model of kind {kind!r}, {entry.use} accepts {accepted}")
+        if fitted_with is not None and not _same_weights(fitted_with, recognizer):
+            text = f"got {entry.recognizer!r}, expected the recognizer that {key} ({entry.model}) was fitted with"
+            raise self.error("dataset.contexts.recognizer", text)
+        return spec
 
     def protocol(self, name: str, key: str) -> StageSpec:
         entry = self.named(self.suite.protocols, name, key, "protocols")
@@ -266,8 +300,15 @@ class _Planner:
         if entry.source:
             faces = self.source(entry.source, f"{here}.source")
             parents["source"] = self.aligned(faces, self.suite.aligner, f"align source {entry.source}", None)
-        options = {"crop_px": self.suite.crop_px}
-        return self.add("protocol", f"protocol {name}", ("protocols", entry.use), entry.settings, 0, parents, options)
+        options, registered = {"crop_px": self.suite.crop_px}, ("protocols", entry.use)
+        if name not in self.protocols:
+            try:
+                self.protocols[name] = self.add(
+                    "protocol", f"protocol {name}", registered, entry.settings, 0, parents, options
+                )
+            except (InputError, DataError) as error:
+                raise self.error(here, " ".join(str(error).split())) from error
+        return self.protocols[name]
 
     def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
         key, label = f"rows.{name}", f"{name} seed {seed}"
@@ -352,27 +393,37 @@ class _Planner:
                 parents["recognizer"] = stages["recognizer"]
             if "judge" in cls.needs and not entry.recognizer:
                 parents["judge"] = stages["recognizer"]
-            if "dataset" in cls.needs and not entry.source:
+            if "dataset" in cls.needs and not _replaces(entry, cls):
                 if "align" not in stages:
                     continue
                 parents["dataset"] = stages["align"]
             options = (need or {}) if "dataset" in cls.needs else {}
-            if entry.source:
+            if _replaces(entry, cls):
                 options = {"faces_of": entry.source, "own_judge": not entry.recognizer}
             name, registered = f"evaluate:{index}", ("evaluators", entry.use)
             where = f"{label}: {entry.use}"
             stages[name] = self.add("evaluate", where, registered, entry.settings, seed, parents, options)
+            if entry.gate:
+                if "recognizer" in cls.needs or _replaces(entry, cls):
+                    raise self.error(f"{key}.gate", f"{entry.use} does not measure the dataset alone; remove it")
+                gates = self.out.gates.setdefault(stages["recognizer"].id, {})
+                gates[stages[name].id] = {**gates.get(stages[name].id, {}), **entry.gate}
 
     def evaluator_parents(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, StageSpec]:
         parents = {}
-        for name, need in (("recognizer", "judge"), ("protocols", "protocols"), ("source", "dataset")):
-            if getattr(entry, name) and need not in cls.needs:
+        listed: set[Need] = {"protocols", "templates"}
+        takes: dict[str, set[Need]] = {"recognizer": {"judge"}, "protocols": listed, "source": {"dataset"}}
+        for name, needs in takes.items():
+            if getattr(entry, name) and not needs & cls.needs:
                 raise self.error(f"{key}.{name}", f"{entry.use} takes none; remove it")
         if entry.source:
             faces = self.source(entry.source, f"{key}.source")
             label = f"align source {entry.source}"
-            parents["dataset"] = self.aligned(faces, self.suite.aligner, label, None)
-        if "judge" in cls.needs and not entry.recognizer and not entry.source:
+            role = "dataset" if _replaces(entry, cls) else "source"
+            parents[role] = self.aligned(faces, self.suite.aligner, label, None)
+        elif "source" in cls.needs:
+            raise self.error(f"{key}.source", f"this key is missing; {entry.use} compares with authentic faces")
+        if "judge" in cls.needs and not entry.recognizer and not _replaces(entry, cls):
             raise self.error(f"{key}.recognizer", f"this key is missing; {entry.use} needs a judge")
         if "judge" in cls.needs and entry.recognizer:
             judge = parents["judge"] = self.recognizer(entry.recognizer, f"{key}.recognizer")
@@ -382,12 +433,22 @@ class _Planner:
                     raise self.error(f"{key}.recognizer", text)
             if self.view(entry.recognizer, f"{key}.recognizer") != "arcface":
                 raise self.error(f"{key}.recognizer", f"{entry.recognizer!r} takes raw pictures, not aligned faces")
-        if "protocols" in cls.needs:
+        if listed & cls.needs:
             if not entry.protocols:
                 raise self.error(f"{key}.protocols", f"this key is missing; {entry.use} needs at least one protocol")
             for name in entry.protocols:
                 parents[f"protocol:{name}"] = self.protocol(name, f"{key}.protocols")
+                self.takes_pairs(cls, entry.use, name, f"{key}.protocols")
         return parents
+
+    def takes_pairs(self, cls: type[Evaluator], use: str, name: str, key: str) -> None:
+        """Refuse pairs of templates where the evaluator takes pairs of faces, and the other way around."""
+        protocol = registry().load("protocols", self.suite.protocols[name].use)
+        assert issubclass(protocol, Protocol)
+        of, needed = ("templates", "templates") if protocol.of_templates else ("faces", "protocols")
+        if needed not in cls.needs:
+            other = "ijb" if protocol.of_templates else "verification"
+            raise self.error(key, f"{name!r} has pairs of {of}, which {use} does not take; evaluate it with {other}")
 
     def conditioning(self) -> list[StageSpec]:
         """The recognizers that condition some row."""
@@ -413,6 +474,11 @@ class _Planner:
         if name not in section:
             raise self.error(key, not_in(title, name, section))
         return section[name]
+
+
+def _replaces(entry: EvaluateEntry, cls: type[Evaluator]) -> bool:
+    """Whether an entry's source is looked at instead of the row's dataset, and not beside it."""
+    return bool(entry.source) and "source" not in cls.needs
 
 
 def _same_weights(a: StageSpec, b: StageSpec) -> bool:

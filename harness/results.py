@@ -82,6 +82,7 @@ class Result(_Record):
     seed: int
     status: Literal["done", "failed"]
     error: str = ""
+    warnings: list[str] = Field(default=[], description="gates that the dataset did not pass and that only warn")
     shipped: list[str] = Field(default=[], description="weights that came with a distribution instead of being fitted")
     generator_fits: int = Field(default=1, description="how many fits of the generator lie under the replicates")
     commercial_use: Literal["yes", "no", "unknown"] = "unknown"

@@ -11,10 +11,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.components.base import Component
 from harness.errors import InputError
@@ -52,12 +52,16 @@ class RecognizerEntry(_Entry):
 
 
 class ModelEntry(_Entry):
-    """A generator's model: weights that exist, or one fitted here. Rows share it."""
+    """A generator's model: weights that exist, or one fitted here. Rows share it.
+
+    ``first_stage`` names an entry with weights whose first stage (such as VQ-f4) the fit takes over.
+    """
 
     weights: str = ""
     fit: str = ""
     source: str = ""
     recognizer: str = ""
+    first_stage: str = ""
     seed: int = 0
     settings: dict[str, Any] = {}
 
@@ -70,10 +74,11 @@ class Spare(_Entry):
 
 
 class ContextsEntry(_Entry):
-    """Where the identity contexts come from; rows share them."""
+    """Where the identity contexts come from; rows share them. ``model`` is for laws that sample one."""
 
     use: str
     source: str = ""
+    model: str = ""
     recognizer: str
     settings: dict[str, Any] = {}
 
@@ -114,17 +119,32 @@ class ProtocolEntry(_Entry):
     settings: dict[str, Any] = {}
 
 
+class Gate(_Entry):
+    """Limits of one metric of a row's dataset, and what happens to a row beyond them before FR training starts."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    then: Literal["refuse", "warn"] = "refuse"
+
+    @model_validator(mode="after")
+    def _limited(self) -> Gate:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a gate needs at_least, at_most or both")
+        return self
+
+
 class EvaluateEntry(_Entry):
-    """One evaluator; ``recognizer`` is its judge.
+    """One evaluator; ``recognizer`` is its judge, ``gate`` sets limits by metric name.
 
     With ``source`` it looks at that source's aligned faces instead of the row's dataset, by default through the row's
-    own recognizer.
+    own recognizer; an evaluator that needs a source compares the row's dataset with them.
     """
 
     use: str
     recognizer: str = ""
     source: str = ""
     protocols: list[str] = []
+    gate: dict[str, Gate] = {}
     settings: dict[str, Any] = {}
 
 
@@ -478,6 +498,8 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "too_short":
         return f"got {fault['input']!r}, expected at least {fault['ctx']['min_length']} entry"
     text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
+        return str(text)  # of several keys together: it names them, and the whole table would only hide it
     return f"got {fault['input']!r}, expected: {text.removeprefix('should be ')}"
 
 

@@ -26,6 +26,8 @@ def register_weights(register: Register) -> None:
 def register_contexts(register: Register) -> None:
     register("uniform", "harness.builtin.contexts:Uniform")
     register("class-gaussian", "harness.builtin.contexts:ClassGaussian")
+    register("authentic", "harness.builtin.contexts:AuthenticContexts")
+    register("two-stage", "harness.builtin.contexts:TwoStage")
 
 
 @hookimpl
@@ -33,6 +35,7 @@ def register_generators(register: Register) -> None:
     register("authentic", "harness.builtin.existing:Authentic")
     register("images", "harness.builtin.existing:Images")
     register("toy", "harness.testing.toy:Toy")
+    register("unconditional", "harness.builtin.unconditional:Unconditional")
 
 
 @hookimpl
@@ -52,12 +55,21 @@ def register_protocols(register: Register) -> None:
     register("fw-lfw", "harness.builtin.faceworld:FwLfw")
     register("fw-cfp", "harness.builtin.faceworld:FwCfp")
     register("fw-agedb", "harness.builtin.faceworld:FwAgedb")
+    register("fw-ijb", "harness.builtin.fw_ijb:FwIjb")
     register("pairs", "harness.builtin.pairs:SourcePairs")
     register("bin", "harness.builtin.files:BinProtocol")
     register("folder-pairs", "harness.builtin.files:FolderPairs")
+    register("ijbb", "harness.builtin.ijb_files:IJBB")
+    register("ijbc", "harness.builtin.ijb_files:IJBC")
 
 
 @hookimpl
 def register_evaluators(register: Register) -> None:
     register("verification", "harness.builtin.verification:Verification")
+    register("ijb", "harness.builtin.ijb:IJB")
     register("separability", "harness.builtin.separability:Separability")
+    register("leakage", "harness.builtin.leakage:Leakage")
+    register("diversity", "harness.builtin.diversity:Diversity")
+    register("fidelity", "harness.builtin.fidelity:Fidelity")
+    register("consistency", "harness.builtin.consistency:Consistency")
+    register("crops", "harness.builtin.crops:Crops")

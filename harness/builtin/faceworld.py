@@ -97,6 +97,11 @@ class _FaceWorldProtocol(Protocol):
         listed = self._list()
         return PairSet(listed.a, listed.b, listed.same, listed.fold)
 
+    def size(self) -> tuple[int, int]:
+        """Known from the list."""
+        listed = self._list()
+        return len(listed.a), len(np.unique(listed.identities))
+
     def definition(self) -> dict[str, Any]:
         """Renderer version and settings define the pixels."""
         return {"name": self.name, "renderer": RENDERER_VERSION, "world": WORLD_SEED, **self.settings.model_dump()}

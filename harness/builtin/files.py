@@ -25,6 +25,7 @@ from harness.data.pictures import decode, read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
 from harness.faces.crops import template
+from harness.stats.intervals import PairIdentities
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
@@ -77,6 +78,10 @@ class BinProtocol(Protocol):
         """What the file holds instead of its place."""
         return {"content": self.file.content(), "folds": self.settings.folds}
 
+    def size(self) -> tuple[int, int]:
+        """The pairs of the file, of people it does not name."""
+        return len(self.file.same), 0
+
     def plan(self, run: Run) -> SamplePlan:
         """Every image, in the order of the file."""
         identities = pair_identities(self.file.same)
@@ -125,6 +130,12 @@ class FolderPairs(Protocol):
         for path in listed.files:
             state.update(hashlib.sha256(read_file(path)).digest())
         return {"content": state.hexdigest()}
+
+    def size(self) -> tuple[int, int]:
+        """The pairs of the list, and the people if it tells who is who."""
+        a, b = (self.listed.identities[side] for side in (self.listed.a, self.listed.b))
+        identities = PairIdentities.known(a, b, self.listed.same)
+        return len(a), identities.count if identities else 0
 
     def plan(self, run: Run) -> SamplePlan:
         """Every image that occurs in a pair, in the order of the list."""

@@ -1,12 +1,15 @@
 """``separability``: how well a judge tells the identities of a dataset apart, and how much their images vary.
 
+All pairs count, whatever the size: as lists that pyeer reports on where they fit, else as exact moments and histograms
+(:mod:`harness.stats.allpairs`), whose rates are pyeer's to the bin.
+
 Letters: N faces, I identities, S side of the crop in pixels, D embedding width, G genuine and M impostor pairs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,10 @@ from harness.components.base import APACHE, Settings
 from harness.components.data import Metric, Report, Subject
 from harness.components.evaluator import Evaluator, Need
 from harness.errors import StageError
-from harness.stats.intervals import ScoreIntervals, mean_interval, score_intervals
-from harness.stats.separability import ScoreStatistics, pyeer_statistics, score_statistics
+from harness.stats.allpairs import EDGES, count_pairs, pair_moments
+from harness.stats.allpairs_intervals import all_pairs_intervals
+from harness.stats.intervals import ScoreIntervals, few_identities, mean_interval, score_intervals
+from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
 from harness.stats.verification import unit
 
 if TYPE_CHECKING:
@@ -26,11 +31,13 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-# pyeer sorts Python tuples (3 s and 250 MB per million scores); above this, our own equal statistics are used.
-PYEER_SCORES = 2_500_000
-LARGE_SCORES = 200_000  # above this, a fifth of the bootstrap replicates is drawn
+# pyeer sorts Python tuples (3 s and 250 MB per million scores); more pairs than this are counted in histograms.
+LIST_PAIRS = 2_500_000
+LARGE_SCORES = 200_000  # above this, a fifth of the bootstrap replicates is drawn from lists
+REFERENCE_SHARE = 0.05  # of the later identities, drawn for each; source: IDiff-Face and NegFaceDiff's evaluation
 _READ_FACES = 512  # images read at once
 _SCORE_PAIRS = 1 << 18  # pairs scored at once
 
@@ -40,10 +47,13 @@ class SeparabilitySettings(Settings):
 
     max_identities: int = Field(1000, ge=2, description="identities judged, the first ones by number")
     max_per_identity: int = Field(20, ge=2, description="images judged per identity, the first ones by number")
-    max_impostor_pairs: int = Field(
-        2_000_000, ge=1000, le=50_000_000, description="more cross pairs than this are sampled uniformly (seeded)"
+    impostors: Literal["all", "reference"] = Field(
+        "all",
+        description="cross pairs: all, or those of 5 percent of the later identities, as published evaluations draw",
     )
-    replicates: int = Field(1000, ge=100, le=100_000, description="bootstrap replicates; a fifth above 200,000 scores")
+    replicates: int = Field(
+        1000, ge=100, le=100_000, description="bootstrap replicates; a fifth for lists above 200,000 scores"
+    )
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,17 @@ class Scores:
     impostor: Doubles
     impostor_a: Ints
     impostor_b: Ints
-    exhaustive: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the pairs gave: statistics with intervals, how many pairs of each kind, and the picture of the scores."""
+
+    statistics: ScoreStatistics
+    intervals: ScoreIntervals | None
+    genuine: int
+    impostor: int
+    figure: bytes
 
 
 class Separability(Evaluator):
@@ -66,6 +86,8 @@ class Separability(Evaluator):
     code = (
         "harness.builtin.separability",
         "harness.stats.separability",
+        "harness.stats.allpairs",
+        "harness.stats.allpairs_intervals",
         "harness.stats.verification",
         "harness.stats.intervals",
         "harness.figures",
@@ -85,18 +107,29 @@ class Separability(Evaluator):
         if not np.isfinite(embeddings).all():
             bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
             raise StageError(f"separability: {bad} of {len(embeddings)} embeddings by the judge are not finite")
-        scores = pair_scores(embeddings, labels, self.settings.max_impostor_pairs, run.generator("separability/pairs"))
-        metrics = self._metrics(scores, int(labels.max()) + 1, run)
-        metrics.append(_diversity(spreads, len(chosen), run.generator("separability/diversity")))
-        return Report(metrics, _figures(scores), rule=self._rule(dataset, scores))
-
-    def _metrics(self, scores: Scores, identities: int, run: Run) -> list[Metric]:
-        total = len(scores.genuine) + len(scores.impostor)
         try:
-            compute = pyeer_statistics if total <= PYEER_SCORES else score_statistics
-            found = compute(scores.genuine, scores.impostor)
+            found = self._pairs(embeddings, labels, run)
         except ValueError as error:
             raise StageError(f"separability: {error}") from error
+        metrics = _score_metrics(found, int(labels.max()) + 1)
+        metrics.append(_diversity(spreads, len(chosen), run.generator("separability/diversity")))
+        return Report(metrics, {"separability-scores": found.figure}, rule=self._rule(dataset))
+
+    def _pairs(self, embeddings: Floats, labels: Ints, run: Run) -> _Found:
+        """Statistics of the pairs, from lists where they fit."""
+        if self.settings.impostors == "reference":
+            drawn = reference_identities(int(labels.max()) + 1, run.generator("separability/pairs"))
+            return self._from_lists(pair_scores(embeddings, labels, drawn), int(labels.max()) + 1, run)
+        if len(labels) * (len(labels) - 1) // 2 <= LIST_PAIRS:
+            return self._from_lists(pair_scores(embeddings, labels), int(labels.max()) + 1, run)
+        return self._from_histograms(embeddings, labels, run)
+
+    def _from_lists(self, scores: Scores, identities: int, run: Run) -> _Found:
+        from harness.figures import score_histogram
+
+        total = len(scores.genuine) + len(scores.impostor)
+        compute = pyeer_statistics if total <= LIST_PAIRS else score_statistics
+        statistics = compute(scores.genuine, scores.impostor)
         replicates = self.settings.replicates // 5 if total > LARGE_SCORES else self.settings.replicates
         intervals = score_intervals(
             scores.genuine,
@@ -108,16 +141,31 @@ class Separability(Evaluator):
             run.generator("separability/bootstrap"),
             replicates,
         )
-        return _score_metrics(found, intervals, len(scores.genuine), len(scores.impostor), identities)
+        figure = score_histogram(scores.genuine, scores.impostor, "separability")
+        return _Found(statistics, intervals, len(scores.genuine), len(scores.impostor), figure)
 
-    def _rule(self, dataset: FaceSet, scores: Scores) -> dict[str, Any]:
+    def _from_histograms(self, embeddings: Floats, labels: Ints, run: Run) -> _Found:
+        from harness.figures import binned_histogram
+
+        progress = run.progress(len(labels) * (len(labels) - 1) // 2, "pairs")
+        histogram = count_pairs(embeddings, labels, run.device, progress.advance)
+        moments = pair_moments(embeddings, labels)
+        statistics = histogram_statistics(histogram, moments.moments())
+        rng = run.generator("separability/bootstrap")
+        intervals = all_pairs_intervals(
+            embeddings, labels, histogram, moments, rng, self.settings.replicates, run.device
+        )
+        figure = binned_histogram(histogram.genuine, histogram.impostor, EDGES, "separability")
+        return _Found(statistics, intervals, int(histogram.genuine.sum()), int(histogram.impostor.sum()), figure)
+
+    def _rule(self, dataset: FaceSet) -> dict[str, Any]:
         """What numbers depend on beside the judge, which the engine adds: equal rules make rows comparable."""
         settings = self.settings
-        impostors = "all" if scores.exhaustive else f"{settings.max_impostor_pairs} uniform without replacement, seeded"
+        reference = f"{REFERENCE_SHARE:.0%} of the later identities with replacement, merged, seeded"
         return {
             "subset": f"first {settings.max_identities} identities, first {settings.max_per_identity} images of each",
             "genuine": "all pairs within an identity",
-            "impostor": impostors,
+            "impostor": "all" if settings.impostors == "all" else reference,
             "flip": False,
             "crop": {"view": dataset.crop.view, "size_px": dataset.crop.size_px, "color": dataset.crop.color},
         }
@@ -133,48 +181,59 @@ def subset(identities: Ints, samples: Ints, max_identities: int, max_per_identit
     return order[rank < max_per_identity].astype(np.int64)
 
 
-def pair_scores(embeddings: Doubles, labels: Ints, max_impostor: int, rng: np.random.Generator) -> Scores:
-    """Cosines of all pairs within an identity, and of all cross pairs or a uniform sample of them.
+def pair_scores(embeddings: Floats, labels: Ints, drawn: tuple[Ints, Ints] | None = None) -> Scores:
+    """Cosines of all pairs within an identity, and of all cross pairs.
 
     Args:
         embeddings: unit vectors [N, D].
         labels: identity of each, from 0, in ascending order, [N].
-        max_impostor: sample (without replacement) if there are more cross pairs than this.
+        drawn: the pairs of identities whose cross pairs count; all of them by default.
     """
-    count = len(labels)
     sizes = np.bincount(labels)
-    cross = (count**2 - int((sizes**2).sum())) // 2
     starts = np.cumsum(sizes) - sizes
     within = [np.stack(np.triu_indices(size, 1)) + start for start, size in zip(starts, sizes, strict=True)]
     a, b = np.concatenate(within, axis=1)
-    if cross <= max_impostor:
-        p, q = np.triu_indices(count, 1)
+    if drawn is None:
+        p, q = np.triu_indices(len(labels), 1)
         apart = labels[p] != labels[q]
         p, q = p[apart], q[apart]
     else:
-        p, q = _sample_cross(labels, max_impostor, rng)
-    return Scores(
-        _cosines(embeddings, a, b), labels[a], _cosines(embeddings, p, q), labels[p], labels[q], cross <= max_impostor
-    )
+        p, q = _cross_pairs(starts, sizes, *drawn)
+    return Scores(_cosines(embeddings, a, b), labels[a], _cosines(embeddings, p, q), labels[p], labels[q])
 
 
-def _sample_cross(labels: Ints, wanted: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Distinct cross pairs, uniform, in ascending order."""
-    count, keys = len(labels), np.zeros(0, dtype=np.int64)
-    while len(keys) < wanted:
-        first, second = np.sort(rng.integers(0, count, size=(wanted // 2 + 1000, 2)), axis=1).T
-        apart = labels[first] != labels[second]
-        keys = np.unique(np.concatenate([keys, first[apart] * count + second[apart]]))
-    if len(keys) > wanted:
-        keys = np.sort(rng.choice(keys, wanted, replace=False, shuffle=False))
-    return keys // count, keys % count
+def reference_identities(identities: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Pairs of identities as the published evaluations draw them, first number below second.
+
+    For every identity in order, a number of later identities, ``REFERENCE_SHARE`` of them rounded down, is drawn with
+    replacement; duplicates are merged. The last 20 identities draw none. Ours is seeded; scores keep full precision.
+
+    Source: separability evaluation of IDiff-Face and NegFaceDiff (arXiv 2508.09661), as their code has it.
+    """
+    drawn = [
+        np.unique(rng.integers(identity + 1, identities, int(REFERENCE_SHARE * (identities - 1 - identity))))
+        for identity in range(identities - 1)
+    ]
+    first = np.repeat(np.arange(identities - 1), [len(others) for others in drawn])
+    return first.astype(np.int64), np.concatenate(drawn)
 
 
-def _cosines(embeddings: Doubles, a: Ints, b: Ints) -> Doubles:
+def _cross_pairs(starts: Ints, sizes: Ints, first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    """All image pairs of pairs of identities."""
+    if len(first) == 0:
+        raise ValueError(f"{len(sizes)} identities draw no impostor pair; expected at least 21, or impostors: all")
+    p, q = [], []
+    for i, j in zip(first, second, strict=True):
+        p.append(np.repeat(starts[i] + np.arange(sizes[i]), sizes[j]))
+        q.append(np.tile(starts[j] + np.arange(sizes[j]), sizes[i]))
+    return np.concatenate(p), np.concatenate(q)
+
+
+def _cosines(embeddings: Floats, a: Ints, b: Ints) -> Doubles:
     out = np.empty(len(a))
     for start in range(0, len(a), _SCORE_PAIRS):
         part = slice(start, start + _SCORE_PAIRS)
-        out[part] = np.einsum("pd,pd->p", embeddings[a[part]], embeddings[b[part]])
+        out[part] = np.einsum("pd,pd->p", embeddings[a[part]], embeddings[b[part]], dtype=np.float64)
     return out
 
 
@@ -187,52 +246,47 @@ def _check_counts(labels: Ints) -> None:
         )
 
 
-def _read(dataset: FaceSet, judge: Recognizer, chosen: Ints, labels: Ints, run: Run) -> tuple[Doubles, Doubles]:
+def _read(dataset: FaceSet, judge: Recognizer, chosen: Ints, labels: Ints, run: Run) -> tuple[Floats, Doubles]:
     """Unit embeddings [N, D] of the chosen faces, and the pixel spread of every identity with two images or more."""
     progress = run.progress(len(chosen), "images")
     sizes = np.bincount(labels)
     ends = np.cumsum(sizes)
-    embeddings, spreads = [], []
+    embeddings, spreads = np.empty((len(chosen), judge.width), np.float32), []
     first = 0
     while first < len(sizes):
         begin = ends[first] - sizes[first]
         last = max(first + 1, int(np.searchsorted(ends, begin + _READ_FACES, side="right")))
         images = dataset.images(chosen[begin : ends[last - 1]])
-        embeddings.append(unit(judge.embed(images)))
+        embeddings[begin : ends[last - 1]] = unit(judge.embed(images))
         for identity in range(first, last):
             own = images[ends[identity] - sizes[identity] - begin : ends[identity] - begin]
             if len(own) > 1:
                 spreads.append(float((own / 255.0).std(axis=0).mean()))
         progress.advance(len(images))
         first = last
-    return np.concatenate(embeddings), np.array(spreads)
+    return embeddings, np.array(spreads)
 
 
-def _score_metrics(
-    found: ScoreStatistics, intervals: ScoreIntervals | None, genuine: int, impostor: int, identities: int
-) -> list[Metric]:
+def _score_metrics(found: _Found, identities: int) -> list[Metric]:
+    genuine, impostor, intervals = found.genuine, found.impostor, found.intervals
     counts = {"genuine_mean": genuine, "genuine_std": genuine, "impostor_mean": impostor, "impostor_std": impostor}
-    names = ("fdr", "eer", "fmr100", "fmr1000", *counts)
     metrics = []
-    for name in names:
+    for name in ("fdr", "eer", "fmr100", "fmr1000", *counts):
         interval = None if intervals is None else getattr(intervals, name)
-        metrics.append(_metric(name, getattr(found, name), counts.get(name, genuine + impostor), interval, identities))
+        reason = few_identities(identities) if intervals is None else intervals.withheld.get(name, "")
+        n = counts.get(name, genuine + impostor)
+        metrics.append(_metric(name, getattr(found.statistics, name), n, interval, reason))
     return metrics
 
 
 def _diversity(spreads: Doubles, images: int, rng: np.random.Generator) -> Metric:
     """Standard deviation of each pixel (in [0, 1]) over an identity's images, mean over pixels and identities."""
-    return _metric("pixel_diversity", float(spreads.mean()), images, mean_interval(spreads, rng), len(spreads))
+    return _metric(
+        "pixel_diversity", float(spreads.mean()), images, mean_interval(spreads, rng), few_identities(len(spreads))
+    )
 
 
-def _metric(name: str, value: float, n: int, interval: tuple[float, float] | None, identities: int) -> Metric:
+def _metric(name: str, value: float, n: int, interval: tuple[float, float] | None, reason: str) -> Metric:
     if interval is None:
-        note = f"no interval: {identities} identities are too few to resample"
-        return Metric(f"separability/{name}", value, n, note=note)
+        return Metric(f"separability/{name}", value, n, note=reason)
     return Metric(f"separability/{name}", value, n, interval, "identities", "bootstrap")
-
-
-def _figures(scores: Scores) -> dict[str, bytes]:
-    from harness.figures import score_histogram
-
-    return {"separability-scores": score_histogram(scores.genuine, scores.impostor, "separability")}

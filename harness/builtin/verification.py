@@ -5,6 +5,7 @@ Letters: N faces, P pairs, D embedding width.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from harness.components.base import APACHE, Settings
 from harness.components.data import Metric, PairSet, Report, Subject
 from harness.components.evaluator import Evaluator, Need
 from harness.errors import StageError
-from harness.stats.intervals import PairIdentities, accuracy_interval, tar_interval, wilson
+from harness.stats.intervals import PairIdentities, accuracy_uncertainty, tar_uncertainty
 from harness.stats.verification import flip_fused, fold_accuracies, squared_distances, tar_at_far, unit
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _BATCH = 512
-_LABEL_NOTE = "identities of the pairs are not known, so pairs are taken as independent"
 
 
 class VerificationSettings(Settings):
@@ -81,40 +80,18 @@ class Verification(Evaluator):
         folds = fold_accuracies(distances, pairs.same, pairs.fold)
         tar = tar_at_far(scores, pairs.same, self.settings.far)
         first, second = faces.identities[pairs.a], faces.identities[pairs.b]
-        genuine = int(pairs.same.sum())
-        hits = round(tar * genuine)
-        accuracy_at = _interval_fields(wilson(int(folds.correct.sum()), len(distances)), _LABEL_NOTE)
-        tar_at = _interval_fields(wilson(hits, genuine), _LABEL_NOTE)
-        if _identities_are_known(first, second, pairs):
-            identities = PairIdentities.of(first, second)
-            rng = run.generator(f"verification/{name}")
-            count = self.settings.replicates
-            if 0 < folds.correct.sum() < len(distances):
-                over = accuracy_interval(folds.correct, pairs.same, identities, rng, count)
-                accuracy_at = _bootstrap_fields(over, identities.count)
-            else:
-                accuracy_at["note"] = "no error to resample, so pairs are taken as independent"
-            if 0 < hits < genuine:
-                over = tar_interval(scores, pairs.same, self.settings.far, identities, rng, count)
-                tar_at = _bootstrap_fields(over, identities.count)
-            else:
-                tar_at["note"] = "no error to resample, so pairs are taken as independent"
+        identities = PairIdentities.known(first, second, pairs.same)
+        rng, count = run.generator(f"verification/{name}"), self.settings.replicates
+        accuracy_at = accuracy_uncertainty(folds.correct, pairs.same, identities, rng, count)
+        tar_at = tar_uncertainty(scores, pairs.same, self.settings.far, identities, rng, count)
+        common: dict[str, Any] = {"n": len(distances), "protocol": name}
         metrics = [
-            Metric(f"{name}/accuracy", folds.mean, len(distances), std_folds=folds.std, protocol=name, **accuracy_at),
-            Metric(f"{name}/tar_at_far_{_power(self.settings.far)}", tar, len(distances), protocol=name, **tar_at),
+            Metric(f"{name}/accuracy", folds.mean, std_folds=folds.std, **common, **asdict(accuracy_at)),
+            Metric(f"{name}/tar_at_far_{_power(self.settings.far)}", tar, **common, **asdict(tar_at)),
         ]
-        table = {"a": pairs.a, "b": pairs.b, "same": pairs.same, "fold": pairs.fold}
-        return metrics, table | {"score": scores, "correct": folds.correct}
-
-
-def _identities_are_known(first: Ints, second: Ints, pairs: PairSet) -> bool:
-    """Whether identities agree with the labels and some of them occur in more than one pair.
-
-    Files without identities number them by pair; resampling those as identities would widen the interval.
-    """
-    agree = bool(((first == second) == pairs.same).all())
-    per_pair = np.concatenate([first[pairs.same], first[~pairs.same], second[~pairs.same]])
-    return agree and len(np.unique(per_pair)) < len(per_pair)
+        table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b, "identity_a": first, "identity_b": second}
+        table |= {"same": pairs.same, "fold": pairs.fold, "score": scores, "correct": folds.correct}
+        return metrics, table
 
 
 def embed_faces(recognizer: Recognizer, faces: FaceSet, flip: bool, advance: Any = lambda count: None) -> Doubles:
@@ -136,16 +113,6 @@ def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:
     highest = int(max(pairs.a.max(), pairs.b.max()))
     if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
         raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
-
-
-def _interval_fields(interval: tuple[float, float], note: str) -> dict[str, Any]:
-    return {"interval": interval, "interval_over": "pairs", "method": "wilson", "note": note}
-
-
-def _bootstrap_fields(interval: tuple[float, float] | None, identities: int) -> dict[str, Any]:
-    if interval is None:
-        return {"note": f"no interval: {identities} identities are too few to resample"}
-    return {"interval": interval, "interval_over": "identities", "method": "bootstrap"}
 
 
 def _power(far: float) -> str:

@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 
 # Command -> module under harness.cli that defines it under the same name.
 _COMMANDS = {
+    "compare": "compare",
     "components": "plugins",
     "data": "data",
     "init": "init",

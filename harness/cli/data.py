@@ -19,7 +19,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def data() -> None:
-    """Look at, check and convert data: .bin, RecordIO, parquet, folders of images, folders with pairs."""
+    """Look at, check and convert data: .bin, RecordIO, parquet, folders of images, folders with pairs, IJB."""
 
 
 @data.command()
@@ -92,6 +92,7 @@ def _summary_text(summary: Summary) -> str:
         lines.append(f"identities  {summary.identities:,} with {low} to {high} images")
     if summary.genuine + summary.impostor:
         lines.append(f"pairs       {summary.genuine:,} genuine, {summary.impostor:,} impostor")
+    lines += [f"{name:<12}{count:,}" for name, count in summary.further.items()]
     lines.append(f"sizes       {_counts(summary.sizes)}")
     lines.append(f"formats     {_counts(summary.formats)}")
     if summary.unreadable:

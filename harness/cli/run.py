@@ -59,8 +59,9 @@ def run(
 @workdir_option
 @set_option
 def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
-    """Check a SUITE without running it: its stages, and which of them are in the store."""
+    """Check a SUITE without running it: its stages, which of them are in the store, and what it can detect."""
     from harness.plan import plan_suite
+    from harness.power import describe
     from harness.store.artifacts import Store
     from harness.suite import load_suite
 
@@ -74,3 +75,5 @@ def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
         click.echo(f"{state}  {stage.kind:9} {stage.key}  {stage.label}")
     rows = len(planned.rows)
     click.echo(f"{rows} rows x {len(planned.suite.seeds)} seeds, {len(planned.stages)} stages, {there} of them cached")
+    for line in describe(planned.suite, workdir):
+        click.echo(line)

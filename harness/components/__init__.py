@@ -16,6 +16,7 @@ from harness.components.data import (
     Request,
     SamplePlan,
     Subject,
+    TemplateSet,
 )
 from harness.components.evaluator import Evaluator
 from harness.components.generator import Generator
@@ -48,5 +49,6 @@ __all__ = [
     "Settings",
     "Source",
     "Subject",
+    "TemplateSet",
     "Trainer",
 ]

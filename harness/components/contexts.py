@@ -19,9 +19,12 @@ class ContextLaw(Component):
 
     Class attributes:
         needs_source: whether the suite must name faces that the law learns from.
+        accepts: kinds of model that the law samples from; the suite must then name one, and ``draw`` gets it as a
+            further argument ``model``. Empty when it needs none.
     """
 
     needs_source: ClassVar[bool] = False
+    accepts: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:

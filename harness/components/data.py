@@ -143,17 +143,40 @@ class PairSet:
 
 
 @dataclass(frozen=True)
+class TemplateSet:
+    """A template protocol: sets of its faces, and pairs of those. T templates.
+
+    ``template`` int [N] (from 0 to T - 1), ``media`` int [N] and ``score`` float32 [N], the detector's confidence, are
+    of the face set's rows; faces of one template with the same medium belong to one still or video. ``a`` and ``b``,
+    int [P], index templates; ``same`` bool [P].
+    """
+
+    template: NDArray[np.integer[Any]]
+    media: NDArray[np.integer[Any]]
+    score: Floats
+    a: NDArray[np.integer[Any]]
+    b: NDArray[np.integer[Any]]
+    same: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return int(self.template.max(initial=-1)) + 1
+
+
+@dataclass(frozen=True)
 class Subject:
     """What an evaluator looks at; it declares in ``needs`` which fields it must get.
 
     ``recognizer`` is the row's FR model; ``dataset`` its kept, aligned faces; ``judge`` another recognizer that
-    judges datasets; ``protocols`` maps a name to the aligned faces and the pairs.
+    judges datasets; ``protocols`` maps a name to the aligned faces and the pairs, ``templates`` to the aligned faces,
+    their templates and the pairs of those; ``source`` is the aligned authentic faces that the dataset is compared with.
     """
 
     recognizer: Recognizer | None = None
     dataset: FaceSet | None = None
     judge: Recognizer | None = None
     protocols: Mapping[str, tuple[FaceSet, PairSet]] = field(default_factory=dict)
+    templates: Mapping[str, tuple[FaceSet, TemplateSet]] = field(default_factory=dict)
+    source: FaceSet | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from harness.components.data import Report, Subject
 if TYPE_CHECKING:
     from harness.components.run import Run
 
-Need = Literal["recognizer", "dataset", "judge", "protocols"]
+Need = Literal["recognizer", "dataset", "source", "judge", "protocols", "templates"]
 
 
 class Evaluator(Component):
@@ -19,7 +19,9 @@ class Evaluator(Component):
 
     Class attributes:
         needs: the fields of :class:`Subject` that must be there. ``judge`` is the recognizer that the suite names in
-            the entry's ``recognizer`` key, ``protocols`` those in its ``protocols`` key.
+            the entry's ``recognizer`` key; ``protocols`` (pairs of faces) and ``templates`` (pairs of templates) are
+            those in its ``protocols`` key; ``source`` is the authentic faces in its ``source`` key, with which the
+            dataset is compared. An evaluator that needs a dataset and no source looks at a named source instead.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -26,12 +26,15 @@ class Generator(Component):
         FitSettings: schema of a model's settings: how to fit. In ``fit``, ``self.settings`` is one of these.
         accepts: kinds of Model that it can sample from; empty when it needs none.
         fits: kind of Model that ``fit`` gives; empty when it cannot be fitted.
+        first_stages: kinds of Model whose first stage ``fit`` can take over instead of fitting its own; it gets that
+            model as a further argument ``first_stage`` where the suite names one.
         needs_contexts: whether the suite must give identity contexts.
     """
 
     FitSettings: ClassVar[type[BaseModel]] = NoSettings
     accepts: ClassVar[frozenset[str]] = frozenset()
     fits: ClassVar[str] = ""
+    first_stages: ClassVar[frozenset[str]] = frozenset()
     needs_contexts: ClassVar[bool] = False
 
     def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run) -> Model:

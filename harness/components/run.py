@@ -96,7 +96,7 @@ class Run:
     Args:
         seed: drives everything random in the stage.
         device: where to compute, ``cpu`` or ``cuda``.
-        emit: takes events (``progress``, ``log``); the default drops them.
+        emit: takes events (``progress``, ``log``, ``picture``); the default drops them.
         folder: where checkpoints lie; None keeps none.
         should_stop: tells whether the user asked to stop.
     """
@@ -138,6 +138,10 @@ class Run:
     def log(self, name: str, value: float, step: int) -> None:
         """Record one point of a curve, such as the training loss."""
         self._emit("log", {"name": name, "value": float(value), "step": step, "finite": math.isfinite(value)})
+
+    def picture(self, name: str, png: bytes) -> None:
+        """Keep a picture, such as samples of a model in training; it lies under ``figures/`` of the artifact."""
+        self._emit("picture", {"name": name, "png": png})
 
     @property
     def stop_requested(self) -> bool:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.components.data import Ints
+from harness.components.data import Images, Ints
 from harness.data.bins import BinFile, pair_identities
+from harness.data.ijb import IJBFolder, Release, find_release
 from harness.data.pairlists import LISTS, PairList, read_named_pairs, read_pairs
 from harness.data.pictures import MAX_BYTES, SUFFIXES, read_file
 from harness.data.recordio import RecordFile
@@ -30,6 +31,7 @@ class DataSet(ABC):
     Class attributes:
         kind: the name of the format.
         named: whether identities are people, and not only what the pairs tell.
+        aligned: whether images are crops of the ArcFace template.
 
     Attributes:
         path: the file or folder.
@@ -39,6 +41,7 @@ class DataSet(ABC):
 
     kind: ClassVar[str]
     named: bool = True
+    aligned: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,6 +64,22 @@ class DataSet(ABC):
     def name(self, index: int) -> str:
         """A file name for image ``index``, without suffix, unique in the data set."""
         return f"{self.identities[index]}/{index}"
+
+    def pair_labels(self) -> NDArray[np.bool_]:
+        """Whether each pair, of images or of whatever the format pairs, is genuine."""
+        return self.same
+
+    def further(self) -> dict[str, int]:
+        """Further counts to tell, by what is counted."""
+        return {}
+
+    def columns(self) -> Iterator[NDArray[Any]]:
+        """What besides identities and images makes the data set what it is: part of its content digest."""
+        yield from (self.a, self.b, self.same)
+
+    def crop(self, image: Images, index: int) -> Images:
+        """The aligned face of decoded image ``index``."""
+        return image
 
     @cached_property
     def samples(self) -> Ints:
@@ -231,6 +250,51 @@ class ParquetData(DataSet):
         return f"{self.files[file]}: row {index - (self._ends[file - 1] if file else 0)}"
 
 
+class IJBData(DataSet):
+    """The 1:1 release of IJB-B or IJB-C: loose crops with landmarks, and pairs of templates instead of images."""
+
+    named, aligned = False, False
+
+    def __init__(self, path: Path, release: Release) -> None:
+        super().__init__(path)
+        self.kind = release  # type: ignore[misc]
+        self.folder = IJBFolder(path, release)
+        self.identities = self.folder.subjects[self.folder.faces.template]
+
+    def pair_labels(self) -> NDArray[np.bool_]:
+        """Of the pairs of templates."""
+        return self.folder.pairs.same
+
+    def further(self) -> dict[str, int]:
+        """Templates, their media, and the subjects that genuine pairs tell apart."""
+        faces = self.folder.faces
+        media = np.unique(np.stack([faces.template, faces.media], axis=1), axis=0)
+        subjects = len(np.unique(self.identities))
+        return {"templates": len(faces.template_ids), "media": len(media), "subjects": subjects}
+
+    def columns(self) -> Iterator[NDArray[Any]]:
+        """Templates, landmarks, scores and pairs."""
+        faces, pairs = self.folder.faces, self.folder.pairs
+        yield from (faces.template, faces.media, faces.landmarks, faces.score, pairs.a, pairs.b, pairs.same)
+
+    def encoded(self) -> Iterator[bytes]:
+        """The images in the order of the files."""
+        return (read_file(self.folder.image(index)) for index in range(len(self)))
+
+    def place(self, index: int) -> str:
+        """The file."""
+        return str(self.folder.image(index))
+
+    def crop(self, image: Images, index: int) -> Images:
+        """Warped by the landmarks that the release gives."""
+        from harness.faces.crops import TEMPLATE_SIZE_PX, template
+        from harness.faces.warp import similarity, warp
+
+        matrix = similarity(self.folder.faces.landmarks[index : index + 1], template(TEMPLATE_SIZE_PX))
+        out: Images = warp(image[None], matrix, TEMPLATE_SIZE_PX)[0]
+        return out
+
+
 def open_dataset(path: Path) -> DataSet:
     """Open a data set; its format is recognized by suffix and content of the folder.
 
@@ -247,6 +311,8 @@ def open_dataset(path: Path) -> DataSet:
             return RecordData(path)
     if not path.is_dir():
         raise InputError(f"{path}: expected a .bin or .rec file, or a folder")
+    if release := find_release(path):
+        return IJBData(path, release)
     if any((path / name).is_file() for name in LISTS) and not parquet_files(path):
         return PairFolderData(path)
     if (path / "train.rec").is_file():
@@ -272,7 +338,7 @@ def content(dataset: DataSet) -> str:
     people = np.unique(dataset.identities, return_inverse=True)[1].tolist()
     for identity, data in zip(people, dataset.encoded(), strict=True):
         state.update(f"{identity},".encode() + hashlib.sha256(data).digest())
-    for column in (dataset.a, dataset.b, dataset.same):
+    for column in dataset.columns():
         state.update(np.ascontiguousarray(column).tobytes())
     return state.hexdigest()
 

@@ -34,7 +34,8 @@ class Summary:
     """What ``inspect`` tells.
 
     ``sizes`` counts images by "WIDTHxHEIGHT" in pixels, ``formats`` by encoding; ``unreadable`` those that have none.
-    ``content`` is the same for every format that holds the same identities, pairs and encoded images.
+    ``further`` holds counts that only some formats have. ``content`` is the same for every format that holds the same
+    identities, pairs and encoded images.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Summary:
     formats: dict[str, int]
     unreadable: int
     content: str
+    further: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,7 +100,8 @@ def summarize(dataset: DataSet) -> Summary:
         formats[header.format] += 1
     counts = np.unique(dataset.identities, return_counts=True)[1]
     named = dataset.named and len(counts) > 0
-    genuine = int(dataset.same.sum())
+    labels = dataset.pair_labels()
+    genuine = int(labels.sum())
     return Summary(
         str(dataset.path),
         dataset.kind,
@@ -106,11 +109,12 @@ def summarize(dataset: DataSet) -> Summary:
         len(counts) if named else None,
         (int(counts.min()), int(counts.max())) if named else None,
         genuine,
-        len(dataset.same) - genuine,
+        len(labels) - genuine,
         dict(sizes.most_common()),
         dict(formats.most_common()),
         unreadable,
         content(dataset),
+        dataset.further(),
     )
 
 
@@ -136,11 +140,11 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
             found.grey += bool((image[..., :1] == image).all())
             digests += pixel_digest(image)
             if audit and index % step == 0:
-                sample.append(image.copy())
+                sample.append(dataset.crop(image, index).copy())
         advance(1)
     found.sizes = dict(sizes.most_common())
     found.problems += _first(damaged, "images cannot be read")
-    _judge_sizes(found)
+    _judge_sizes(dataset, found)
     _judge_names(dataset, found)
     _judge_index(dataset, found)
     _judge_duplicates(dataset, np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2), found)
@@ -150,8 +154,8 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
     return found
 
 
-def _judge_sizes(found: Findings) -> None:
-    if len(found.sizes) > 1:
+def _judge_sizes(dataset: DataSet, found: Findings) -> None:
+    if dataset.aligned and len(found.sizes) > 1:
         listed = ", ".join(f"{size} ({count})" for size, count in list(found.sizes.items())[:5])
         found.problems.append(f"images of {len(found.sizes)} sizes: {listed}")
     if found.grey:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.bins import Dialect, write_bin
-from harness.data.datasets import BinData, DataSet, FolderData, PairFolderData, RecordData, open_dataset
+from harness.data.datasets import BinData, DataSet, FolderData, IJBData, PairFolderData, RecordData, open_dataset
 from harness.data.pairlists import CSV_COLUMNS
 from harness.data.pictures import SUFFIX_OF, read_file, read_header
 from harness.data.recordio import MAX_LABEL, RecordWriter
@@ -25,10 +25,12 @@ def convert(source: Path, folder: Path) -> int:
     Columns: identity, sample, image {bytes, path}. Sources of kind ``images`` read it.
 
     Raises:
-        InputError: the folder is not empty.
+        InputError: the folder is not empty, or the data set pairs templates, which parquet has no place for.
         DataError: the data set is damaged.
     """
     dataset = open_dataset(source)
+    if isinstance(dataset, IJBData):
+        raise InputError(f"{source}: its templates and landmarks would be lost; use the {dataset.kind} folder as it is")
     _new_folder(folder)
     (folder / "shards").mkdir()
     names = _write_shards(dataset, folder / "shards")

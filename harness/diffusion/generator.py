@@ -54,7 +54,7 @@ class LatentGenerator(Generator):
         from harness.diffusion.latent import LatentDiffusion, sample_images
 
         assert model is not None
-        parts = LatentDiffusion.from_model(model, run.device)
+        parts = LatentDiffusion.from_model(model, run.device, self.settings.dtype)
         for rows in plan.batches(self.settings.batch_size):
             denoiser = self.denoiser(parts, plan, rows, model, run)
             images = sample_images(parts, rows, run, denoiser, self.settings)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from harness.components.data import Floats, Images, Model, SamplePlan
 from harness.diffusion.autoencoder import PixelStage, SmallAutoencoder, SmallConfig, VQAutoencoder, VQConfig
-from harness.diffusion.samplers import SAMPLERS, Denoiser
+from harness.diffusion.samplers import SAMPLERS, Denoiser, bind
 from harness.diffusion.schedule import Schedule, linear_schedule
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
 from harness.diffusion.training import (
@@ -33,7 +33,7 @@ from harness.diffusion.training import (
 )
 from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, Contextualised, UNetConfig
 from harness.diffusion.weights import load_strict, take_prefix
-from harness.faces.coding import from_unit, to_unit
+from harness.faces.coding import contact_sheet, from_unit, to_unit
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
@@ -47,6 +47,8 @@ AnyStage = SmallAutoencoder | PixelStage | VQAutoencoder
 FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": {"kind": "pixel", "unshuffle": 2}}
 CHECKPOINTS = 20  # over each training
 WARMUP_STEPS = 100  # of the learning rate schedule "cosine"
+PREVIEW = 4  # identities, and images of each, in the pictures that a fit leaves at its checkpoints
+PREVIEW_SAMPLING = LatentSampleSettings.model_validate({"sampler": "dpm-solver++", "steps": 10})
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ class LatentDiffusion:
     size_px: int
 
     @classmethod
-    def from_model(cls, model: Model, device: str = "cpu") -> LatentDiffusion:
+    def from_model(cls, model: Model, device: str = "cpu", dtype: str = "float32") -> LatentDiffusion:
         """Rebuild the parts from an artifact.
+
+        Args:
+            dtype: of the denoiser; first stage, noise levels and the samplers' arithmetic stay float32.
 
         Raises:
             DataError: tensors do not fit the settings.
@@ -68,13 +73,10 @@ class LatentDiffusion:
         settings = model.settings
         with torch.device("meta"):
             unet = ConditionalUNet(UNetConfig.from_dict(settings["unet"]))
-            stage = build_first_stage(settings["first_stage"])
         load_strict(unet, take_prefix(model.tensors, UNET), "model")
-        load_strict(stage, take_prefix(model.tensors, FIRST_STAGE), "model")
+        unet.to(device, getattr(torch, dtype)).eval().requires_grad_(False)
         schedule = linear_schedule(settings["T"])
-        for module in (unet, stage):
-            module.to(device).eval().requires_grad_(False)
-        return cls(unet, stage, schedule, settings["size_px"])
+        return cls(unet, load_first_stage(model, device), schedule, settings["size_px"])
 
     def settings(self) -> dict[str, Any]:
         """Plain values from which :meth:`from_model` rebuilds the parts."""
@@ -117,6 +119,18 @@ def build_first_stage(settings: Mapping[str, Any]) -> AnyStage:
     return PixelStage(**values) if kind == "pixel" else SmallAutoencoder(SmallConfig(**values))
 
 
+def load_first_stage(model: Model, device: str = "cpu") -> AnyStage:
+    """The first stage of an artifact, frozen.
+
+    Raises:
+        DataError: tensors do not fit the settings.
+    """
+    with torch.device("meta"):
+        stage = build_first_stage(model.settings["first_stage"])
+    load_strict(stage, take_prefix(model.tensors, FIRST_STAGE), "model")
+    return stage.to(device).eval().requires_grad_(False)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A source ready to fit a denoiser on: latents [N, C, H, W], those of the mirrored images, contexts [N, E]."""
@@ -128,18 +142,37 @@ class Prepared:
 
 
 def prepare(
-    source: FaceSet, recognizer: Recognizer, run: Run, settings: LatentFitSettings, saved: dict[str, Any]
+    source: FaceSet,
+    recognizer: Recognizer | None,
+    run: Run,
+    settings: LatentFitSettings,
+    saved: dict[str, Any],
+    first_stage: Model | None = None,
 ) -> Prepared:
-    """Fit the first stage and turn a source into latents and contexts.
+    """Fit the first stage, or take it over from a model, and turn a source into latents and contexts.
 
-    The context of an image is the unit-norm embedding of the raw, unmirrored image (methods 1.6, 1.7).
+    The context of an image is the unit-norm embedding of the raw, unmirrored image (methods 1.6, 1.7); without a
+    recognizer it is a single zero.
 
     Args:
         saved: the run's checkpoint so far, which this function reads and extends: ``{"first_stage": ...}``.
+        first_stage: a model whose first stage is used as it is.
     """
     images = source.images()
-    pixels = to_unit(images, settings.size_px)
-    levels = ((pixels + 1.0) * 127.5).round().to(torch.uint8)  # [N, 3, S, S]
+    pixels = to_unit(images, settings.size_px)  # [N, 3, S, S]
+    if first_stage is not None:
+        stage = load_first_stage(first_stage, run.device)
+    else:
+        stage = _fit_first_stage(pixels, run, settings, saved)
+    latents, mirrored = (_encode(stage, x, run.device) for x in (pixels, pixels.flip(3)))
+    if recognizer is None:
+        return Prepared(stage, latents, mirrored, torch.zeros(len(images), 1))
+    embeddings = recognizer.embed(images)
+    contexts = torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    return Prepared(stage, latents, mirrored, contexts)
+
+
+def _fit_first_stage(pixels: Tensor, run: Run, settings: LatentFitSettings, saved: dict[str, Any]) -> AnyStage:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(run.generator("first-stage-weights").integers(2**62)))
         stage = build_first_stage(FIRST_STAGES[settings.first_stage]).to(run.device)
@@ -149,14 +182,11 @@ def prepare(
         else:
             train = _autoencoder_training(settings)
             hooks = _hooks(run, train.steps, saved, "autoencoder")
+            levels = ((pixels + 1.0) * 127.5).round().to(torch.uint8)
             train_autoencoder(stage, levels, train, seed=run.seed, hooks=hooks)
             saved.pop("autoencoder", None)
             saved["first_stage"] = stage.state_dict()
-    stage.eval().requires_grad_(False)
-    latents, mirrored = (_encode(stage, x, run.device) for x in (pixels, pixels.flip(3)))
-    embeddings = recognizer.embed(images)
-    contexts = torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    return Prepared(stage, latents, mirrored, contexts)
+    return stage.eval().requires_grad_(False)
 
 
 def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
@@ -177,8 +207,13 @@ def _encode(stage: AnyStage, pixels: Tensor, device: str, batch_size: int = 256)
         return torch.cat([stage.encode(part.to(device)).cpu() for part in torch.split(pixels, batch_size)])
 
 
-def _hooks(run: Run, steps: int, saved: dict[str, Any], name: str) -> Hooks:
-    """Connect a training loop to the run: progress, curves, stopping, and a checkpoint under its own name."""
+def _hooks(
+    run: Run, steps: int, saved: dict[str, Any], name: str, preview: Callable[[int], None] = lambda step: None
+) -> Hooks:
+    """Connect a training loop to the run: progress, curves, stopping, and a checkpoint under its own name.
+
+    ``preview`` is called with the number of finished steps at every checkpoint.
+    """
     progress = run.progress(steps, f"{name} steps")
 
     def on_step(step: int) -> None:
@@ -187,6 +222,7 @@ def _hooks(run: Run, steps: int, saved: dict[str, Any], name: str) -> Hooks:
     def save(state: dict[str, Tensor]) -> None:
         saved[name] = state
         run.checkpoint.save(saved)
+        preview(int(state["step"]))
 
     return Hooks(
         on_step=on_step,
@@ -199,7 +235,7 @@ def _hooks(run: Run, steps: int, saved: dict[str, Any], name: str) -> Hooks:
 
 def fit_latent_diffusion(
     source: FaceSet,
-    recognizer: Recognizer,
+    recognizer: Recognizer | None,
     run: Run,
     settings: LatentFitSettings,
     *,
@@ -207,22 +243,25 @@ def fit_latent_diffusion(
     network: Callable[[UNetConfig], nn.Module] | None = None,
     extra: Mapping[str, Tensor] | None = None,
     loss: Callable[[Prepared, Schedule], Loss] | None = None,
+    first_stage: Model | None = None,
 ) -> tuple[LatentDiffusion, dict[str, Tensor]]:
     """Fit the first stage, then a denoiser, from the run's checkpoint on.
 
     Args:
+        recognizer: gives the contexts; None fits an unconditional model, which never sees one.
         settings: size, length and rates.
         cpd: contextual partial dropout, the chance per context component.
         network: builds what is trained around a U-Net of the given size; it has the U-Net as ``unet``. Default: the
             U-Net itself.
         extra: further columns of the training data, N rows each.
         loss: replaces the plain denoising loss.
+        first_stage: a model whose first stage is used as it is, such as an imported one with VQ-f4.
 
     Returns:
         the parts, and the weights that ``settings.keep`` asks for, by name within the trained network.
     """
     saved = run.checkpoint.load() or {}
-    data = prepare(source, recognizer, run, settings, saved)
+    data = prepare(source, recognizer, run, settings, saved, first_stage)
     schedule = linear_schedule()
     base = DEMO_CONFIG if settings.network == "demo" else PUBLISHED_CONFIG
     config = dataclasses.replace(
@@ -230,11 +269,15 @@ def fit_latent_diffusion(
         input_channels=data.latents.shape[1],
         context_input_channels=data.contexts.shape[1],
         context_dropout_probability=cpd,
-        whole_context_dropout_probability=0.0,  # as published: the model never sees an empty context
+        # As published, a conditional model never sees an empty context.
+        whole_context_dropout_probability=1.0 if recognizer is None else 0.0,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(run.generator("denoiser-weights").integers(2**62)))
         module = (network or ConditionalUNet)(config).to(run.device)
+    unet = module if isinstance(module, ConditionalUNet) else module.unet
+    assert isinstance(unet, ConditionalUNet)
+    parts = LatentDiffusion(unet, data.first_stage, schedule, settings.size_px)
     columns = {"latents": data.latents, "contexts": data.contexts, **(extra or {})}
     if settings.flip:
         columns["mirrored"] = data.mirrored
@@ -254,13 +297,32 @@ def fit_latent_diffusion(
         ),
         seed=run.seed,
         loss=_with_flips(objective) if settings.flip else objective,
-        hooks=_hooks(run, settings.steps, saved, "denoiser"),
+        hooks=_hooks(run, settings.steps, saved, "denoiser", lambda step: _preview(parts, data, run, step)),
     )
+    _preview(parts, data, run, settings.steps)
     assert trained.ema is not None
     weights = trained.ema.weights() if settings.keep == "ema" else module.state_dict()
-    unet = module if isinstance(module, ConditionalUNet) else module.unet
-    assert isinstance(unet, ConditionalUNet)
-    return LatentDiffusion(unet.eval(), data.first_stage, schedule, settings.size_px), dict(weights)
+    unet.eval()
+    return parts, dict(weights)
+
+
+@torch.no_grad()
+def _preview(parts: LatentDiffusion, data: Prepared, run: Run, step: int) -> None:
+    """A picture of what the raw weights draw now: rows are contexts of training images, columns are noises.
+
+    A method's further tokens (ID3's attributes) are left out. The noise is the run's own, so training is not disturbed.
+    """
+    was_training = parts.unet.training
+    chosen = data.contexts[:: max(1, len(data.contexts) // PREVIEW)][:PREVIEW]
+    plan = SamplePlan.grid(len(chosen), PREVIEW)
+    contexts = chosen[torch.from_numpy(plan.identities)]
+    parts.unet.eval()
+    try:
+        keys_values = parts.unet.contextualise(contexts.to(run.device))
+        images = sample_images(parts, plan, run, bind(parts.unet, keys_values), PREVIEW_SAMPLING)
+    finally:
+        parts.unet.train(was_training)
+    run.picture(f"denoiser-{step:07d}", contact_sheet(images, PREVIEW))
 
 
 def _with_flips(plain: Loss) -> Loss:
@@ -287,7 +349,7 @@ def sample_images(
         steps=parts.schedule.T if settings.sampler == "ddpm" else settings.steps,
         noise=lambda t: run.noise(who, which, shape, "sampler", t),
         reference_quirks=settings.reference_quirks,
-        eta=settings.eta,
+        eta=1.0 if settings.sampler == "ddpm" else settings.eta,  # DDPM has its noise; eta is a setting of DDIM
     )
     with torch.no_grad():
         return from_unit(parts.first_stage.decode(x_0))

@@ -5,14 +5,19 @@ Light on purpose: settings are checked before torch is loaded.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.components.base import Settings
 
 # Sampling steps of DDIM. Source: NegFaceDiff repository
 DDIM_STEPS = 200
+# Diffusion steps T of every model that is fitted or imported here. Source: IDiff-Face configuration
+T = 1000
+# By how much a first stage and the U-Net's resolutions shrink an image; its side must be a multiple of the product.
+_FIRST_STAGE_FACTOR = {"small": 4, "pixel": 2}
+_UNET_FACTOR = {"demo": 2, "published": 8}
 
 
 class LatentFitSettings(Settings):
@@ -30,8 +35,20 @@ class LatentFitSettings(Settings):
     )
     flip: bool = Field(True, description="mirror half of the images; the context is the unmirrored image's")
     keep: Literal["ema", "raw"] = Field("ema", description="which weights to keep; published: in effect raw")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the network's forward pass")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the network's forward pass; published: float16 with a scaled loss"
+    )
     save: Literal["float32", "float16"] = Field("float32", description="of the weights on disk")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        factor = _FIRST_STAGE_FACTOR[self.first_stage] * _UNET_FACTOR[self.network]
+        if self.size_px % factor:
+            raise ValueError(
+                f"size_px {self.size_px}: network {self.network!r} on first_stage {self.first_stage!r} halves images "
+                f"down to a {factor}th; give a multiple of {factor}"
+            )
+        return self
 
 
 class LatentSampleSettings(Settings):
@@ -40,7 +57,24 @@ class LatentSampleSettings(Settings):
     sampler: Literal["ddim", "ddpm", "dpm-solver++"] = Field(
         "ddim", description="DDIM, ancestral DDPM over all steps, or DPM-Solver++ 2M, which wants fewest steps"
     )
-    steps: int = Field(DDIM_STEPS, ge=1, description="sampling steps; DDPM takes the model's T whatever this says")
-    eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1")
+    steps: int = Field(
+        DDIM_STEPS, ge=1, le=T, description="sampling steps; DDPM takes the model's T whatever this says"
+    )
+    eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1; the other samplers take none")
     reference_quirks: bool = Field(False, description="repeat the reference samplers' index slips (methods A3, B3)")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the denoiser; bfloat16 is faster and changes images, so it enters the key"
+    )
     batch_size: int = Field(64, ge=1, description="images per denoiser call; no part of the result's key")
+
+    @model_validator(mode="after")
+    def _sampler_takes_it(self) -> Self:
+        if self.sampler == "dpm-solver++" and self.reference_quirks:
+            raise ValueError(
+                "reference_quirks true: the reference has no dpm-solver++; use ddim or ddpm, or set it false"
+            )
+        if self.sampler != "ddim" and self.eta:
+            raise ValueError(f"eta {self.eta}: only sampler ddim takes one, got sampler {self.sampler!r}; set eta to 0")
+        if self.sampler == "ddim" and self.reference_quirks and T % self.steps:
+            raise ValueError(f"steps {self.steps}: with reference_quirks ddim needs a number that divides T = {T}")
+        return self

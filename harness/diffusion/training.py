@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
 from harness.diffusion.autoencoder import SmallAutoencoder
@@ -62,7 +63,8 @@ class TrainSettings:
         learning_rate: peak of Adam's learning rate.
         lr_schedule: "cosine-restarts" as published, or "cosine" once to zero.
         warmup: steps of linear warm-up of "cosine".
-        dtype: "bfloat16" runs the network under autocast; weights, loss and optimiser stay float32.
+        dtype: "bfloat16" and "float16" run the network under autocast; weights, loss and optimiser stay float32. With
+            "float16", as published, the loss is scaled, and a step whose gradients overflow changes nothing.
         ema: keep an averaged copy of the weights.
         checkpoint_every: steps between checkpoints; 0 writes none.
         log_every: steps between logged losses (means since the last).
@@ -73,7 +75,7 @@ class TrainSettings:
     learning_rate: float = LEARNING_RATE
     lr_schedule: Literal["cosine-restarts", "cosine"] = "cosine-restarts"
     warmup: int = 0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     ema: bool = True
     checkpoint_every: int = 0
     log_every: int = 100
@@ -179,6 +181,7 @@ class _State:
     optimiser: torch.optim.Adam
     ema: EMA | None
     generator: torch.Generator
+    scaler: GradScaler
     step: int = 0
 
     def checkpoint(self) -> dict[str, Tensor]:
@@ -186,6 +189,7 @@ class _State:
         state |= {f"raw.{n}": t.detach().clone() for n, t in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {f"ema.{n}": t.clone() for n, t in self.ema.state_dict().items()}
+        state |= {f"scaler.{n}": torch.tensor(v) for n, v in self.scaler.state_dict().items()}
         for name, parameter in self.module.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 state[f"adam.{name}.{key}"] = value.detach().clone()
@@ -207,6 +211,8 @@ class _State:
                 for k in keys
                 if f"adam.{name}.{k}" in state
             }
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({n: v.item() for n, v in below("scaler.").items()})
         self.generator.set_state(state["generator"].cpu())
         self.step = int(state["step"])
 
@@ -232,7 +238,9 @@ def train(
     count = _count(data)
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
     generator = torch.Generator().manual_seed(int(numpy_generator(seed, "training/noise").integers(2**62)))
-    state = _State(module, optimiser, EMA(module) if settings.ema else None, generator)
+    device = next(module.parameters()).device
+    scaler = GradScaler(device.type, enabled=settings.dtype == "float16")
+    state = _State(module, optimiser, EMA(module) if settings.ema else None, generator, scaler)
     saved = hooks.restore()
     if saved is not None:
         state.restore(saved)
@@ -278,7 +286,7 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
     for group in state.optimiser.param_groups:
         group["lr"] = settings.lr(state.step)
-    with torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
+    with torch.autocast(device.type, getattr(torch, settings.dtype), enabled=settings.dtype != "float32"):
         value = loss(state.module, batch, state.generator)
     number = float(value.detach())
     if not math.isfinite(number):
@@ -288,8 +296,9 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
             "Check the training data for values that are not finite, lower the learning rate or use float32."
         )
     state.optimiser.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    state.optimiser.step()
+    state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
     state.step += 1
     if state.ema is not None:
         state.ema.update(state.module)

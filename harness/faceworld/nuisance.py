@@ -74,7 +74,21 @@ _NAMES = (
 )  # fmt: skip
 
 
-def draw(seed: int, identities: Sequence[int], samples: Sequence[int], modes: Sequence[str]) -> dict[str, Float]:
+# What changes between the frames of a clip: head and expression. Light, clothes, wall and the like stay.
+_MOVING = [
+    _NAMES.index(name)
+    for name in ("yaw", "pitch", "roll", "shift_x", "shift_y", "smile", "open", "eyelid", "brow", "gaze_x", "gaze_y")
+]
+_MOTION = 0.1  # how far at most, in quantiles of the mode's law
+
+
+def draw(
+    seed: int,
+    identities: Sequence[int],
+    samples: Sequence[int],
+    modes: Sequence[str],
+    frames: Sequence[int] | None = None,
+) -> dict[str, Float]:
     """Draw the nuisances of images.
 
     Args:
@@ -82,6 +96,7 @@ def draw(seed: int, identities: Sequence[int], samples: Sequence[int], modes: Se
         identities: B integers.
         samples: B integers; samples of one identity and mode are independent.
         modes: B keys of ``MODES``. Modes draw from independent streams.
+        frames: B frame numbers; frame 0 is the sample itself, the others show the same scene with the head moved.
 
     Returns:
         Each nuisance by name: float64 [B]. Angles are in degrees, age in years, lengths in head radii.
@@ -91,6 +106,12 @@ def draw(seed: int, identities: Sequence[int], samples: Sequence[int], modes: Se
         rows = [i for i, m in enumerate(modes) if m == mode]
         ids, nums = [identities[i] for i in rows], [samples[i] for i in rows]
         raw[rows] = noise.uniform(seed, ids, nums, len(_NAMES), f"faceworld/{mode}")
+    for row, frame in enumerate(frames or []):
+        if frame:
+            where = f"faceworld/{modes[row]}/motion"
+            step = noise.uniform(seed, [identities[row]], [samples[row]], len(_MOVING), where, frame)[0]
+            moved = np.abs(raw[row, _MOVING] + _MOTION * (2 * step - 1))
+            raw[row, _MOVING] = 1 - np.abs(1 - moved)  # reflected at 0 and 1
     u = dict(zip(_NAMES, np.ascontiguousarray(raw.T), strict=True))
     rule = [MODES[mode] for mode in modes]
     return {**_pose(u, rule), **_expression(u), **_light(u, rule), **_clutter(u, rule), **_surroundings(u)}

@@ -12,5 +12,6 @@ IDENTITY_RANGES: dict[str, range] = {
     "cond": range(100_000, 200_000),  # the recognizer whose embeddings condition the generators
     "judge": range(200_000, 300_000),  # the second recognizer, which judges generated datasets
     "protocols": range(300_000, 300_300),  # the benchmarks, seen by nobody before
+    "templates": range(310_000, 311_000),  # the template benchmark fw-ijb, seen by nobody before
     "spare": range(400_000, 500_000),  # studies, demonstrations, tests
 }

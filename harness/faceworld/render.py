@@ -53,6 +53,7 @@ def render(
     mode: str | Sequence[str],
     size_px: int,
     device: str = "cpu",
+    frames: Sequence[int] | None = None,
 ) -> Rendered:
     """Render images.
 
@@ -63,6 +64,8 @@ def render(
         mode: a key of ``nuisance.MODES``, or one for each image.
         size_px: side of the images, a multiple of 8 from 32 to 256.
         device: where to compute, as torch names it.
+        frames: frame number of each image, B integers; default 0, the sample itself. The other frames of a sample show
+            the same scene a moment later, as a video does: other pose, expression and sensor noise.
 
     Returns:
         The images with landmarks and attributes.
@@ -72,23 +75,30 @@ def render(
     """
     modes = [mode] * len(identities) if isinstance(mode, str) else list(mode)
     _check(identities, samples, modes, size_px)
+    frames = [0] * len(identities) if frames is None else frames
     images = np.empty((len(identities), size_px, size_px, 3), dtype=np.uint8)
     points = np.empty((len(identities), 5, 2), dtype=np.float32)
     attributes = {name: np.empty(len(identities), dtype=np.float32) for name in ("yaw", "pitch", "roll", "age")}
     budget = CPU_PIXELS if device == "cpu" else GPU_PIXELS
     for part in _chunks(len(identities), max(1, budget // size_px**2)):
         who, which = list(identities[part]), list(samples[part])
-        numbers = describe(seed, who, which, modes[part])
+        numbers = describe(seed, who, which, modes[part], frames[part])
         points[part] = landmarks.locate(numbers, size_px)
         for name, values in attributes.items():
             values[part] = numbers[name]
-        images[part] = _draw(numbers, _grain(seed, who, which, modes[part], size_px), size_px, device)
+        images[part] = _draw(numbers, _grain(seed, who, which, modes[part], frames[part], size_px), size_px, device)
     return Rendered(images, points, attributes)
 
 
-def describe(seed: int, identities: Sequence[int], samples: Sequence[int], modes: Sequence[str]) -> dict[str, Float]:
+def describe(
+    seed: int,
+    identities: Sequence[int],
+    samples: Sequence[int],
+    modes: Sequence[str],
+    frames: Sequence[int] | None = None,
+) -> dict[str, Float]:
     """Every per-image number of the images, by name, float64 [B] each."""
-    who, how = sliders(seed, identities), nuisance.draw(seed, identities, samples, modes)
+    who, how = sliders(seed, identities), nuisance.draw(seed, identities, samples, modes, frames)
     shape = geometry.measure(who, how)
     hair = outline.measure_hair(who, how, shape["aging"])
     turn = {"block_cos": np.cos(how["block_turn"]), "block_sin": np.sin(how["block_turn"])}
@@ -156,7 +166,12 @@ def _rows(worn: Float, device: str | torch.device) -> Tensor:
 
 
 def _grain(
-    seed: int, identities: Sequence[int], samples: Sequence[int], modes: Sequence[str], size_px: int
+    seed: int,
+    identities: Sequence[int],
+    samples: Sequence[int],
+    modes: Sequence[str],
+    frames: Sequence[int],
+    size_px: int,
 ) -> NDArray[np.float32]:
     """Sensor noise of unit variance, float32 [B, 3, S, S].
 
@@ -165,7 +180,7 @@ def _grain(
     out = np.empty((len(identities), 3, size_px, size_px), dtype=np.float32)
     for row, mode in enumerate(modes):
         where = f"faceworld/{mode}/grain"
-        u = noise.uniform(seed, [identities[row]], [samples[row]], size_px * size_px, where)
+        u = noise.uniform(seed, [identities[row]], [samples[row]], size_px * size_px, where, frames[row])
         u = u.reshape(size_px, size_px)
         for channel in range(3):
             out[row, channel] = (u - 0.5) * 12**0.5

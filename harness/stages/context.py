@@ -44,6 +44,10 @@ class Stage:
         def forward(kind: str, data: dict[str, Any]) -> None:
             if kind == "log":
                 self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
+            if kind == "picture":
+                (self.folder / "figures").mkdir(exist_ok=True)
+                (self.folder / "figures" / f"{data['name']}.png").write_bytes(data["png"])
+                return
             emit(kind, data)
 
         self.run = Run(spec.seed, device, forward, self.folder / WORK, should_stop)
@@ -68,6 +72,14 @@ class Stage:
         """The recognizer in a role, loaded."""
         artifact = self.parent(role)
         return None if artifact is None else load_recognizer(artifact.folder / WEIGHTS_FILE, self.device)
+
+    def first_stage(self) -> Model | None:
+        """The model whose first stage a fit takes over."""
+        artifact = self.parent("first_stage")
+        if artifact is None:
+            return None
+        info = read_info(artifact.folder / WEIGHTS_FILE)
+        return Model(info.kind, info.settings, _load_tensors(artifact.folder))
 
     def model(self) -> Model | None:
         """The generator's model: a fitted one with its recognizer, or a source's faces for rows of existing images."""

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.components.data import Metric, Report, Subject
+from harness.components.data import Metric, PairSet, Report, Subject, TemplateSet
 from harness.components.recognizer import Recognizer
 from harness.errors import StageError
+from harness.faces.faceset import FaceSet
 from harness.stages.context import Stage
 from harness.stages.learn import check_complete
 from harness.stages.protocol import open_protocol
@@ -21,17 +22,23 @@ from harness.store.keys import digest
 
 def finish(stage: Stage) -> dict[str, Any]:
     """Evaluate, and write the report."""
-    protocols, digests = {}, {}
+    protocols: dict[str, tuple[FaceSet, PairSet]] = {}
+    templates: dict[str, tuple[FaceSet, TemplateSet]] = {}
+    digests: dict[str, str] = {}
     for role, reference in stage.spec.parents.items():
         if role.startswith("protocol:"):
             artifact = stage.store.get(*reference)
             name = role.partition(":")[2]
-            protocols[name] = open_protocol(artifact, stage.store)
+            faces, pairs = open_protocol(artifact, stage.store)
+            if isinstance(pairs, PairSet):
+                protocols[name] = faces, pairs
+            else:
+                templates[name] = faces, pairs
             digests[name] = str(artifact.manifest.details["digest"])
     dataset, judge = stage.faces("dataset"), stage.recognizer("judge")
     if dataset is not None:
         check_complete(stage, dataset)
-    subject = Subject(stage.recognizer(), dataset, judge, protocols)
+    subject = Subject(stage.recognizer(), dataset, judge, protocols, templates, stage.faces("source"))
     report: Report = stage.component.evaluate(subject, stage.run)
     digests[""] = _judging_rule(stage, judge, report)
     prefix = stage.spec.options.get("faces_of", "")
@@ -57,6 +64,9 @@ def _judging_rule(stage: Stage, judge: Recognizer | None, report: Report) -> str
     faces = stage.parent("dataset")
     if "faces_of" in stage.spec.options and faces is not None:  # the same faces for every row
         rule.append(faces.manifest.content)
+    source = stage.parent("source")
+    if source is not None:  # a comparison with other authentic faces is another measure
+        rule.append(source.manifest.content)
     return digest(rule)
 
 

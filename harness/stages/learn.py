@@ -31,7 +31,8 @@ def _contexts(stage: Stage) -> dict[str, Any]:
     count = stage.spec.options["count"]
     recognizer = stage.recognizer()
     assert recognizer is not None
-    contexts = stage.component.draw(count, stage.faces("source"), recognizer, stage.run)
+    model = {"model": stage.model()} if stage.component.accepts else {}
+    contexts = stage.component.draw(count, stage.faces("source"), recognizer, stage.run, **model)
     if contexts.shape != (count, recognizer.width) or not np.isfinite(contexts).all():
         raise StageError(f"contexts are {list(contexts.shape)}, expected finite [{count}, {recognizer.width}]")
     everyone = np.arange(count, dtype=np.int64)
@@ -52,7 +53,9 @@ def _weights(stage: Stage) -> dict[str, Any]:
 def _fit(stage: Stage) -> dict[str, Any]:
     source, recognizer = stage.faces("source"), stage.recognizer()
     assert source is not None
-    model: Model = stage.component.fit(source, recognizer, stage.run)
+    given = stage.first_stage()
+    further = {} if given is None else {"first_stage": given}
+    model: Model = stage.component.fit(source, recognizer, stage.run, **further)
     info = WeightsInfo(
         role="model",
         kind=model.kind,

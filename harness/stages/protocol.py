@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from harness.builtin.landmarks import LandmarksAligner
 from harness.components.base import Crop
-from harness.components.data import PairSet
+from harness.components.data import PairSet, TemplateSet
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.stages import images
@@ -17,6 +20,8 @@ from harness.stages.align import add_aligned
 from harness.stages.context import Stage, open_faces, plan_length, read_plan
 from harness.store.artifacts import Artifact, Store
 from harness.store.keys import digest
+
+PAIRS, TEMPLATES = "pairs.parquet", "templates.parquet"
 
 
 def prepare(stage: Stage) -> dict[str, Any]:
@@ -52,21 +57,54 @@ def finish(stage: Stage) -> dict[str, Any]:
         artifact = stage.parent("source")
         assert artifact is not None
         made = {"content": artifact.manifest.content, "counts": {"images": len(faces)}, "details": {}}
-    pairs = stage.component.pairs(faces, stage.run)
-    columns = {"a": pairs.a, "b": pairs.b, "same": pairs.same, "fold": pairs.fold}
-    pq.write_table(pa.table(columns), stage.folder / "pairs.parquet")
-    listed = digest({name: column.tolist() for name, column in columns.items()})
-    definition = stage.component.definition() or {"faces": made["content"]}
+    pairs: PairSet | TemplateSet = stage.component.pairs(faces, stage.run)
+    definition = stage.component.definition()
+    named = definition or {"faces": made["content"]}
+    listed = _write_pairs(stage, pairs, drawn=definition is not None)
     made["content"] = digest([made["content"], listed])
     made["counts"]["pairs"] = len(pairs.a)
-    made["details"]["digest"] = digest([definition, stage.spec.options, listed])
+    made["details"]["digest"] = digest([named, stage.spec.options, listed])
     return made
 
 
-def open_protocol(artifact: Artifact, store: Store) -> tuple[FaceSet, PairSet]:
+def _write_pairs(stage: Stage, pairs: PairSet | TemplateSet, drawn: bool) -> str:
+    """Write the pairs, and the templates where they are pairs of such; the digest of both.
+
+    The scores of drawn faces are rounded differently by different machines, as their pixels are, so they have no part
+    in it.
+    """
+    columns = {"a": pairs.a, "b": pairs.b, "same": pairs.same}
+    if isinstance(pairs, PairSet):
+        columns["fold"] = pairs.fold
+        pq.write_table(pa.table(columns), stage.folder / PAIRS)
+        return digest({name: column.tolist() for name, column in columns.items()})
+    pq.write_table(pa.table(columns), stage.folder / PAIRS)
+    items = {"template": pairs.template, "media": pairs.media, "score": pairs.score}
+    pq.write_table(pa.table(items), stage.folder / TEMPLATES)
+    if drawn:
+        del items["score"]
+    return digest({name: _array_digest(column) for name, column in {**columns, **items}.items()})
+
+
+def _array_digest(column: NDArray[Any]) -> str:
+    """Digest of numbers, equal for every integer type that holds them; millions of pairs are too many for JSON."""
+    kind = "<f4" if column.dtype.kind == "f" else "<i8"
+    return hashlib.sha256(column.astype(kind).tobytes()).hexdigest()
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def open_protocol(artifact: Artifact, store: Store) -> tuple[FaceSet, PairSet | TemplateSet]:
     """A protocol's faces and pairs."""
-    table = pq.read_table(artifact.folder / "pairs.parquet")
-    pairs = PairSet(*(table[name].to_numpy(zero_copy_only=False) for name in ("a", "b", "same", "fold")))
+    pairs: PairSet | TemplateSet
+    if (artifact.folder / TEMPLATES).exists():
+        columns = {**_arrays(artifact.folder / TEMPLATES), **_arrays(artifact.folder / PAIRS)}
+        pairs = TemplateSet(**columns)
+    else:
+        pairs = PairSet(**_arrays(artifact.folder / PAIRS))
     if (artifact.folder / "items.parquet").exists():
         return open_faces(artifact), pairs
     kind, key = artifact.manifest.parents["source"].split("/")

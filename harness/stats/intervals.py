@@ -5,15 +5,18 @@ Ratha and Pankanti, CVIU 93(1), 2004): I identities are drawn with replacement f
 identity i was drawn, a genuine pair of i counts m_i times and an impostor pair of i and j counts m_i m_j times. Two
 copies of one identity make no impostor pair, and no genuine pair beyond those of each copy.
 
-Intervals are percentile intervals. They hold the trained models and chosen thresholds fixed.
+The products count what is peculiar to a single impostor pair up to three times (Owen, Annals of Applied Statistics
+1(2), 2007), so the intervals are rather too wide than too narrow: ``benchmarks/studies/intervals`` says how often they
+cover the truth. Intervals are percentile intervals. They hold the trained models and, for an accuracy, the chosen
+thresholds fixed. An interval is withheld, with the reason, where that study found the bootstrap to fail.
 
 Letters: I identities, P pairs, R replicates, T thresholds, G genuine and N impostor scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Any
 
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.separability import equal_error_rate, fnmr_at_fmr
+from harness.stats.verification import tar_at_far
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,7 +33,11 @@ Interval = tuple[float, float]
 
 LEVEL = 0.95
 Z_95 = 1.959963984540054  # 97.5 percent quantile of the standard normal law
-MIN_IDENTITIES = 10  # with fewer, resampling says little: no interval
+# Where the bootstrap fails (benchmarks/studies/intervals): with fewer of these, coverage falls below 90 percent.
+MIN_IDENTITIES = 20  # people to resample
+MIN_BEYOND = 30  # impostor scores beyond the threshold of a rate
+MIN_ERRORS = 10  # pairs decided wrongly (or rightly)
+INDEPENDENT = "so pairs are taken as independent"
 _BLOCK = 4_000_000  # weights held at once
 _TABLE_IDENTITIES = 1024  # up to so many, products m_i m_j are looked up in a table
 _GRID = 4096  # thresholds of a bootstrap replicate, per score set; all of them where there are fewer
@@ -55,15 +63,58 @@ class PairIdentities:
         index = index.reshape(-1).astype(np.int64)
         return cls(index[: len(a)], index[len(a) :], len(unique))
 
+    @classmethod
+    def known(cls, a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]], same: Bools) -> PairIdentities | None:
+        """Number the identities; None where they are not known.
+
+        That is where they contradict the labels, and where none occurs in two pairs: files without identities number
+        them by pair, and resampling those as people would widen the interval.
+        """
+        once = np.concatenate([a[same], a[~same], b[~same]])
+        agree = bool(((a == b) == same).all())
+        return cls.of(a, b) if agree and len(np.unique(once)) < len(once) else None
+
+    @classmethod
+    def independent(cls, count: int) -> PairIdentities:
+        """Every pair stands for itself: what is resampled where identities are not known."""
+        each = np.arange(count, dtype=np.int64)
+        return cls(each, each, count)
+
     def weights(self, multiplicity: NDArray[np.integer[Any]]) -> Ints:
         """Weight of each pair in replicates with multiplicities [R, I]; int64 [R, P]."""
         first = multiplicity[:, self.a].astype(np.int64)
         return np.where(self.a == self.b, first, first * multiplicity[:, self.b])
 
 
+@dataclass(frozen=True)
+class Uncertainty:
+    """A 95 percent interval, what it ranges over and how it was made; or, in ``note``, why it is withheld."""
+
+    interval: Interval | None = None
+    interval_over: str = ""
+    method: str = ""
+    note: str = ""
+
+
+def few_identities(count: int) -> str:
+    """Why so few people give no interval; empty if there are enough."""
+    if count >= MIN_IDENTITIES:
+        return ""
+    return f"no interval: {count} identities are too few to resample, expected {MIN_IDENTITIES}"
+
+
+def few_beyond(rate: float, impostors: int) -> str:
+    """Why the threshold at a false accept rate is too uncertain for an interval; empty if it is not."""
+    beyond = int(np.floor(rate * impostors + 1e-9))
+    if beyond >= MIN_BEYOND:
+        return ""
+    return f"no interval: {beyond} of {impostors} impostor pairs lie beyond the threshold, expected {MIN_BEYOND}"
+
+
 def multiplicities(identities: int, replicates: int, rng: np.random.Generator) -> Ints:
     """How often each identity is drawn in each replicate, int64 [R, I]; rows sum to I."""
-    return rng.multinomial(identities, np.full(identities, 1 / identities), size=replicates)
+    drawn = rng.integers(0, identities, (replicates, identities)) + identities * np.arange(replicates)[:, None]
+    return np.bincount(drawn.ravel(), minlength=replicates * identities).reshape(replicates, identities)
 
 
 def percentile_interval(values: Doubles, level: float = LEVEL) -> Interval | None:
@@ -93,6 +144,69 @@ def mean_interval(values: Doubles, rng: np.random.Generator, replicates: int = 1
     return percentile_interval(multiplicities(len(values), replicates, rng) @ values / len(values))
 
 
+def accuracy_uncertainty(
+    correct: Bools, same: Bools, identities: PairIdentities | None, rng: np.random.Generator, replicates: int = 1000
+) -> Uncertainty:
+    """Interval of an accuracy: over identities where they are known and enough, else Wilson's with a note.
+
+    Args:
+        correct: which pairs were decided correctly, [P].
+        same: genuine or not, [P].
+        identities: whom the pairs show; None if that is not known.
+    """
+    right, count = int(correct.sum()), len(correct)
+    if identities is None:
+        return _independent(right, count, "identities of the pairs are not known")
+    if min(right, count - right) < MIN_ERRORS:
+        return _independent(right, count, f"fewer than {MIN_ERRORS} errors to resample")
+    if few := few_identities(identities.count):
+        return Uncertainty(note=few)
+    return _bootstrapped(accuracy_interval(correct, same, identities, rng, replicates), "identities")
+
+
+def tar_uncertainty(
+    scores: Doubles,
+    same: Bools,
+    far: float,
+    identities: PairIdentities | None,
+    rng: np.random.Generator,
+    replicates: int = 1000,
+) -> Uncertainty:
+    """Interval of a true accept rate at a false accept rate; over pairs where identities are not known.
+
+    Args:
+        scores: similarity of each pair, [P].
+        same: genuine or not, [P].
+        far: false accept rate.
+        identities: whom the pairs show; None if that is not known.
+    """
+    genuine = int(same.sum())
+    if few := few_beyond(far, len(same) - genuine):
+        return Uncertainty(note=few)
+    hits = round(tar_at_far(scores, same, far) * genuine)
+    if min(hits, genuine - hits) < MIN_ERRORS:
+        return _independent(hits, genuine, f"fewer than {MIN_ERRORS} errors to resample")
+    if identities is None:
+        pairs = PairIdentities.independent(len(same))
+        return replace(
+            _bootstrapped(tar_interval(scores, same, far, pairs, rng, replicates), "pairs"),
+            note=f"identities of the pairs are not known, {INDEPENDENT}",
+        )
+    if few := few_identities(identities.count):
+        return Uncertainty(note=few)
+    return _bootstrapped(tar_interval(scores, same, far, identities, rng, replicates), "identities")
+
+
+def _independent(successes: int, count: int, reason: str) -> Uncertainty:
+    return Uncertainty(wilson(successes, count), "pairs", "wilson", f"{reason}, {INDEPENDENT}")
+
+
+def _bootstrapped(interval: Interval | None, over: str) -> Uncertainty:
+    if interval is None:
+        return Uncertainty(note="no interval: a tenth of the replicates or more lack genuine or impostor pairs")
+    return Uncertainty(interval, over, "bootstrap")
+
+
 def accuracy_interval(
     correct: Bools, same: Bools, pairs: PairIdentities, rng: np.random.Generator, replicates: int = 1000
 ) -> Interval | None:
@@ -107,15 +221,49 @@ def accuracy_interval(
         pairs: the identities of the pairs.
     """
 
-    def accuracy(weights: Ints) -> Doubles:
-        out = np.zeros(len(weights))
-        for kind in (same, ~same):
-            if kind.any():
-                own = weights[:, kind]
-                out += kind.mean() * _ratio((own * correct[kind]).sum(axis=1), own.sum(axis=1))
-        return out
+    if pairs.count < MIN_IDENTITIES:
+        return None
+    drawn = multiplicities(pairs.count, replicates, rng)
+    return percentile_interval(mean_replicates(correct[:, None], same, pairs, drawn)[:, 0])
 
-    return _pair_bootstrap(accuracy, pairs, rng, replicates)
+
+def mean_replicates(values: NDArray[Any], same: Bools, pairs: PairIdentities, drawn: Ints) -> Doubles:
+    """Means over pairs in bootstrap replicates, of K quantities at once.
+
+    The means of genuine and of impostor pairs are mixed in the protocol's proportion.
+
+    Args:
+        values: one number per pair and quantity, [P, K].
+        same: genuine or not, [P].
+        pairs: the identities of the pairs.
+        drawn: multiplicities of the identities, [R, I].
+
+    Returns:
+        float64 [R, K]; NaN in a replicate without pairs of a kind.
+    """
+    out = np.zeros((len(drawn), values.shape[1]))
+    for kind in (same, ~same):
+        if kind.any():
+            counted = np.column_stack([values[kind], np.ones(kind.sum())])
+            sums = _weighted_sums(counted, pairs.a[kind], pairs.b[kind], drawn.astype(np.float64))
+            out += kind.mean() * _ratio(sums[:, :-1], sums[:, -1:])
+    return out
+
+
+def _weighted_sums(values: Doubles, a: Ints, b: Ints, m: Doubles) -> Doubles:
+    """Sums over pairs of weight times value [R, K], with the weights of :meth:`PairIdentities.weights`.
+
+    Values are added up per identity, or per two identities, before they are weighted: m' v, or m' X m with X sparse.
+    """
+    from scipy.sparse import csr_array
+
+    identities, within = m.shape[1], a == b
+    out = np.empty((len(m), values.shape[1]))
+    for k, column in enumerate(values.T):
+        own = np.bincount(a[within], weights=column[within], minlength=identities)
+        cross = csr_array((column[~within], (a[~within], b[~within])), shape=(identities, identities))
+        out[:, k] = m @ own + np.einsum("ir,ri->r", cross @ m.T, m)
+    return out
 
 
 def tar_interval(
@@ -135,31 +283,24 @@ def tar_interval(
         place = (negative <= far * negative[:, -1:] + 1e-9).sum(axis=1)
         return _ratio(np.take_along_axis(positive, accepted[place][:, None], axis=1)[:, 0], positive[:, -1])
 
-    return _pair_bootstrap(tar, pairs, rng, replicates)
-
-
-def _pair_bootstrap(
-    statistic: Callable[[Ints], Doubles], pairs: PairIdentities, rng: np.random.Generator, replicates: int
-) -> Interval | None:
-    """Interval of a statistic of weights [R, P]; None with too few identities."""
     if pairs.count < MIN_IDENTITIES:
         return None
     drawn = multiplicities(pairs.count, replicates, rng)
     step = max(1, _BLOCK // max(1, len(pairs.a)))
-    parts = [statistic(pairs.weights(drawn[start : start + step])) for start in range(0, replicates, step)]
+    parts = [tar(pairs.weights(drawn[start : start + step])) for start in range(0, replicates, step)]
     return percentile_interval(np.concatenate(parts))
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Doubles:
     """Quotient, NaN where the denominator is 0: a replicate without such pairs."""
-    out = np.full(len(numerator), np.nan)
+    out = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
 
 
 @dataclass(frozen=True)
 class ScoreIntervals:
-    """Intervals of :class:`harness.stats.separability.ScoreStatistics`; None where withheld."""
+    """Intervals of :class:`harness.stats.separability.ScoreStatistics`; None where withheld, for the reason given."""
 
     eer: Interval | None
     fmr100: Interval | None
@@ -169,6 +310,7 @@ class ScoreIntervals:
     genuine_std: Interval | None
     impostor_mean: Interval | None
     impostor_std: Interval | None
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_intervals(
@@ -193,15 +335,16 @@ def score_intervals(
         replicates: R; the time is about R (N + G) * 5 ns on one CPU thread.
 
     Returns:
-        None when there are fewer than ten identities.
+        None when there are fewer than ``MIN_IDENTITIES`` identities.
     """
     if identities < MIN_IDENTITIES:
         return None
     grid = _thresholds(np.sort(genuine), np.sort(impostor))
-    drawn = multiplicities(identities, replicates, rng)
+    everyone = np.ones((1, identities), dtype=np.int64)  # the first replicate is the sample itself
+    drawn = np.concatenate([everyone, multiplicities(identities, replicates, rng)])
     own = _Binned(genuine, genuine_identity, genuine_identity, grid, identities)
     cross = _Binned(impostor, impostor_a, impostor_b, grid, identities)
-    rows = np.full((replicates, 8), np.nan)
+    rows = np.full((len(drawn), 8), np.nan)
     for index, (g, i) in enumerate(zip(own.replicates(drawn), cross.replicates(drawn), strict=True)):
         if g.total > 0 and i.total > 0:
             fnmr = g.below / g.total
@@ -210,7 +353,26 @@ def score_intervals(
             fdr = (g.mean - i.mean) ** 2 / spread if spread > 0 else np.nan
             rates = (equal_error_rate(fmr, fnmr)[0], fnmr_at_fmr(fmr, fnmr, 0.01), fnmr_at_fmr(fmr, fnmr, 0.001))
             rows[index] = (*rates, fdr, g.mean, sqrt(g.variance), i.mean, sqrt(i.variance))
-    return ScoreIntervals(*(percentile_interval(column) for column in rows.T))
+    eer, fmr100, fmr1000 = rows[0, :3].tolist()
+    reasons = {
+        "eer": _few_errors(eer, eer, len(genuine), len(impostor)),
+        "fmr100": _few_errors(0.01, fmr100, len(genuine), len(impostor)),
+        "fmr1000": _few_errors(0.001, fmr1000, len(genuine), len(impostor)),
+    }
+    withheld = {name: reason for name, reason in reasons.items() if reason}
+    names = ("eer", "fmr100", "fmr1000", "fdr", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
+    found = {name: percentile_interval(column) for name, column in zip(names, rows[1:].T, strict=True)}
+    return ScoreIntervals(**(found | dict.fromkeys(withheld)), withheld=withheld)
+
+
+def _few_errors(fmr: float, fnmr: float, genuine: int, impostor: int) -> str:
+    """Why a false non-match rate at a false match rate has no interval; empty if it has one."""
+    missed = round(fnmr * genuine)
+    if few := few_beyond(fmr, impostor):
+        return few
+    if missed >= MIN_ERRORS:
+        return ""
+    return f"no interval: {missed} of {genuine} genuine pairs lie beyond the threshold, expected {MIN_ERRORS}"
 
 
 def _thresholds(genuine: Doubles, impostor: Doubles) -> Doubles:

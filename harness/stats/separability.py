@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.stats.allpairs import EDGES, PairHistogram
+
 Doubles = NDArray[np.float64]
 
 _ROUNDING = 1e-20  # a variance of cosines below this is rounding error
@@ -69,9 +71,36 @@ def score_statistics(genuine: Doubles, impostor: Doubles) -> ScoreStatistics:
     thresholds = np.unique(np.concatenate([genuine, impostor]))
     fnmr = np.searchsorted(genuine, thresholds, side="left") / len(genuine)
     fmr = (len(impostor) - np.searchsorted(impostor, thresholds, side="left")) / len(impostor)
-    eer, at = equal_error_rate(fmr, fnmr)
     gm, gs, im, is_ = (float(f(x)) for x in (genuine, impostor) for f in (np.mean, np.std))
-    fdr = fisher_ratio(gm, gs, im, is_)
+    return _statistics(thresholds, fmr, fnmr, (gm, gs, im, is_))
+
+
+def histogram_statistics(histogram: PairHistogram, moments: tuple[float, float, float, float]) -> ScoreStatistics:
+    """All statistics from histograms: rates of scores rounded down to their bin's lower edge, and exact moments.
+
+    Rates at an edge are those of the scores themselves, so only the choice of the threshold is coarser. The threshold
+    of a rate is found to one bin; the rate is off by no more than the genuine share in the bins that touch it, the EER
+    by no more than the mean of the genuine and the impostor share there.
+
+    Args:
+        moments: genuine mean and standard deviation, impostor mean and standard deviation.
+
+    Raises:
+        ValueError: no genuine or no impostor pair, or all scores of both kinds are equal.
+    """
+    _check_both(int(histogram.genuine.sum()), int(histogram.impostor.sum()))
+    genuine, impostor = histogram.genuine, histogram.impostor
+    held = np.flatnonzero(genuine + impostor)
+    fnmr = (np.cumsum(genuine) - genuine)[held] / genuine.sum()
+    fmr = impostor[::-1].cumsum()[::-1][held] / impostor.sum()
+    return _statistics(EDGES[held], fmr, fnmr, moments)
+
+
+def _statistics(
+    thresholds: Doubles, fmr: Doubles, fnmr: Doubles, moments: tuple[float, float, float, float]
+) -> ScoreStatistics:
+    eer, at = equal_error_rate(fmr, fnmr)
+    fdr = fisher_ratio(*moments)
     return ScoreStatistics(
         eer=eer,
         eer_threshold=float(thresholds[at]),
@@ -79,10 +108,10 @@ def score_statistics(genuine: Doubles, impostor: Doubles) -> ScoreStatistics:
         fmr100=fnmr_at_fmr(fmr, fnmr, 0.01),
         fmr1000=fnmr_at_fmr(fmr, fnmr, 0.001),
         auc=float(((fmr[:-1] - fmr[1:]) * (2 - fnmr[:-1] - fnmr[1:]) / 2).sum()),
-        genuine_mean=gm,
-        genuine_std=gs,
-        impostor_mean=im,
-        impostor_std=is_,
+        genuine_mean=moments[0],
+        genuine_std=moments[1],
+        impostor_mean=moments[2],
+        impostor_std=moments[3],
         d_prime=float(np.sqrt(2 * fdr)),
         fdr=fdr,
     )
@@ -133,8 +162,12 @@ def fnmr_at_fmr(fmr: Doubles, fnmr: Doubles, target: float) -> float:
     return float(fnmr[np.abs(fmr - target).argmin()])
 
 
+def _check_both(genuine: int, impostor: int) -> None:
+    if genuine == 0 or impostor == 0:
+        raise ValueError(f"{genuine} genuine and {impostor} impostor scores; expected at least 1 of each")
+
+
 def _check(genuine: Doubles, impostor: Doubles) -> None:
-    if len(genuine) == 0 or len(impostor) == 0:
-        raise ValueError(f"{len(genuine)} genuine and {len(impostor)} impostor scores; expected at least 1 of each")
+    _check_both(len(genuine), len(impostor))
     if not (np.isfinite(genuine).all() and np.isfinite(impostor).all()):
         raise ValueError("some scores are not finite; expected similarities")

@@ -32,16 +32,16 @@ def to_json(board: Board) -> str:
     document["footers"] = footers(board)
     if board.published:
         document["published"] = [{"origin": "published", **asdict(row)} for row in board.published]
-    return json.dumps(_plain(document), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value with numbers that JSON does not know (NaN, infinity) as null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def to_csv(board: Board) -> str:
@@ -106,16 +106,18 @@ def to_markdown(board: Board) -> str:
                 for row in board.rows
             ]
             about = BENCHMARKS if groups == (BENCHMARKS,) else "dataset, cost and terms"
-            table = _pipes(["row", *(c.title for c in part)], lines)
+            table = pipes(["row", *(c.title for c in part)], lines)
             blocks.append(f"**{', '.join(board.suites)}: {about}**\n\n{table}")
     blocks.append("\n".join("- " + line.replace("*", r"\*") for line in footers(board)))
     for title, header, lines, sources in published_parts(board.published) if board.published else []:
         numbered = "\n".join(f"- [{number}] {source}" for number, source in enumerate(sources, start=1))
-        blocks.append(f"**{title}**\n\n{_pipes(header, lines)}\n\n{numbered}")
+        blocks.append(f"**{title}**\n\n{pipes(header, lines)}\n\n{numbered}")
     return "\n\n".join(blocks) + "\n"
 
 
-def _pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in markdown; what has a meaning there is escaped."""
+
     def row(cells: Sequence[str]) -> str:
         escaped = (cell.replace("|", r"\|").replace("*", r"\*").replace("\n", "<br>") for cell in cells)
         return f"| {' | '.join(escaped)} |"

@@ -125,6 +125,12 @@ def footers(board: Board) -> list[str]:
     lines += _unranked(rows, board) + _differing_rules(rows, board) + _notes(rows, board)
     lines += [f"left out of {board.label(row)}: {row.left_out}; run the suite again" for row in rows if row.left_out]
     lines += [
+        f"warning, {board.label(row)}, seed {seed}: {text}"
+        for row in board.rows
+        for seed, texts in sorted(row.warnings.items())
+        for text in texts
+    ]
+    lines += [
         f"FAILED {board.label(row)}, seed {seed}: {error.splitlines()[0] if error else 'no reason given'}"
         for row in board.rows
         for seed, error in sorted(row.failures.items())

@@ -110,6 +110,11 @@ class Terminal:
         self._say(f"{position}{stage}: {how} {_duration(record.seconds)}{images}")
 
     @hookimpl
+    def stage_warned(self, stage: str, text: str) -> None:
+        """Say so at once: what follows may not be worth its time."""
+        self._say(f"{stage}: WARNING: {text}", style="yellow")
+
+    @hookimpl
     def row_finished(self, result: Result, folder: Path) -> None:
         """Say so if a row failed; rows that are done appear on the leaderboard."""
         if result.status == "failed":

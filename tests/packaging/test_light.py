@@ -38,6 +38,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         "run --help",
         "plan --help",
         "leaderboard --help",
+        "compare --help",
         "ui --help",
     ],
 )

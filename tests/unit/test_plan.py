@@ -214,6 +214,64 @@ def differing(path: Path, override: str, row: str = "negfacediff") -> set[str]:
     return {role.split()[0] for role in before if before[role] != after[role]}
 
 
+FREE = {"fit": "unconditional", "source": "world", "settings": {"size_px": 32}}
+TWO_STAGE = {"use": "two-stage", "model": "free", "recognizer": "cond"}
+
+
+class TestTwoStage:
+    def suite(self, folder: Path, **contexts: Any) -> Path:
+        return write(folder, models={"free": FREE}, dataset={"contexts": {**TWO_STAGE, **contexts}})
+
+    def test_the_contexts_rest_on_the_unconditional_model(self, tmp_path: Path) -> None:
+        plan = planned(self.suite(tmp_path))
+        (contexts,) = (stage for stage in plan.stages.values() if stage.kind == "contexts")
+        assert plan.stages[contexts.parents["model"]].label == "model free"
+        assert set(contexts.parents) == {"recognizer", "model"}
+        (again,) = (
+            s for s in planned(self.suite(tmp_path), "models.free.seed=3").stages.values() if s.kind == "contexts"
+        )
+        assert again.key != contexts.key
+
+    def test_a_conditional_model_is_refused(self, tmp_path: Path) -> None:
+        message = fault(self.suite(tmp_path, model="ldm"))
+        assert "dataset.contexts.model: got a model of kind 'latent-diffusion/1', two-stage accepts" in message
+
+    def test_the_model_is_missing(self, tmp_path: Path) -> None:
+        assert "dataset.contexts.model: this key is missing" in fault(self.suite(tmp_path, model=""))
+
+    def test_a_law_that_takes_no_model(self, tmp_path: Path) -> None:
+        message = fault(self.suite(tmp_path, use="uniform"))
+        assert "dataset.contexts.model: uniform takes none; remove it" in message
+
+    def test_the_settings_of_its_sampler_are_checked(self, tmp_path: Path) -> None:
+        message = fault(self.suite(tmp_path, sampler="dpm-solver++", eta=0.5))
+        assert "dataset.contexts: eta 0.5" in message
+
+    def test_an_unconditional_model_makes_no_row(self, tmp_path: Path) -> None:
+        path = self.suite(tmp_path)
+        assert "idiffface accepts latent-diffusion/1" in fault(path, "rows.idiffface.model=free")
+
+
+class TestFirstStage:
+    def suite(self, folder: Path, first_stage: str) -> Path:
+        file(folder / "vq.safetensors", role="model", kind="latent-diffusion/1", settings={})
+        own = {**BASE["models"]["ldm"], "first_stage": first_stage}
+        return write(folder, models={"vq": {"weights": "vq.safetensors"}, "ldm": own})
+
+    def test_a_fit_rests_on_the_weights_it_takes_over(self, tmp_path: Path) -> None:
+        plan = planned(self.suite(tmp_path, "vq"))
+        (fit,) = (stage for stage in plan.stages.values() if stage.kind == "fit")
+        assert fit.parents["first_stage"][0] == "weights"
+        assert fit.key != keys(planned(write(tmp_path / "other")), "idiffface")["fit model ldm"]
+
+    def test_a_fitted_entry_is_refused(self, tmp_path: Path) -> None:
+        message = fault(self.suite(tmp_path, "ldm"))
+        assert "models.ldm.first_stage: 'ldm' is fitted itself, expected an entry of models with weights" in message
+
+    def test_an_unknown_entry(self, tmp_path: Path) -> None:
+        assert "did you mean 'vq'?" in fault(self.suite(tmp_path, "vqq"))
+
+
 TO_THE_END = {"generate", "align", "recognizer", "evaluate:0", "evaluate:1"}
 
 
@@ -290,3 +348,30 @@ def test_a_recognizer_row_is_evaluated_only(tmp_path: Path) -> None:
     row = plan.row_plans[-1]
     assert set(row.stages) == {"recognizer", "evaluate:0"}  # separability has no dataset to judge
     assert row.generator == "recognizer"
+
+
+COMPARED = [{"use": "leakage", "recognizer": "judge", "source": "world"}]
+
+
+def test_an_evaluator_that_compares_gets_the_dataset_and_the_source(tmp_path: Path) -> None:
+    plan = planned(write(tmp_path, evaluate=COMPARED))
+    stages = plan.row_plans[0].stages
+    parents = stages["evaluate:0"].parents
+    assert parents["dataset"] == stages["align"].id
+    assert plan.stages[parents["source"]].label == "align source world"
+    assert "faces_of" not in stages["evaluate:0"].options
+    # the same source under separability replaces the dataset
+    replaced = planned(write(tmp_path, evaluate=[{**COMPARED[0], "use": "separability"}]))
+    spec = replaced.row_plans[0].stages["evaluate:0"]
+    assert spec.parents["dataset"] == parents["source"]
+    assert "source" not in spec.parents
+    assert spec.options["faces_of"] == "world"
+
+
+def test_an_evaluator_that_compares_needs_a_source_and_a_judge(tmp_path: Path) -> None:
+    path = write(tmp_path, evaluate=[{"use": "leakage", "recognizer": "judge"}])
+    assert "evaluate.0.source: this key is missing; leakage compares with authentic faces" in fault(path)
+    path = write(tmp_path, evaluate=[{"use": "fidelity", "source": "world"}])
+    assert "evaluate.0.recognizer: this key is missing; fidelity needs a judge" in fault(path)
+    path = write(tmp_path, evaluate=[{"use": "consistency", "recognizer": "cond"}])
+    assert "'cond' gives the contexts, so it may not judge" in fault(path)

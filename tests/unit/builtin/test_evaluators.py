@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness.builtin.separability import Separability, SeparabilitySettings, pair_scores, subset
+from harness.builtin import separability
+from harness.builtin.separability import (
+    Separability,
+    SeparabilitySettings,
+    pair_scores,
+    reference_identities,
+    subset,
+)
 from harness.builtin.verification import Verification, VerificationSettings
 from harness.components import Crop, Metric, PairSet, Recognizer, Report, Run, Subject
 from harness.errors import StageError
@@ -49,6 +56,17 @@ def faces(make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]) -> Face
     return make_faces(*colored)
 
 
+@pytest.fixture
+def crowd(make_faces: MakeFaces) -> FaceSet:
+    """24 people with 6 noisy images each."""
+    rng = np.random.default_rng(2)
+    patterns = rng.uniform(60, 190, (24, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    identities = np.repeat(np.arange(24), 6)
+    tint = rng.normal(0, 25, (144, 1, 1, 3))
+    images = patterns[identities] + tint + rng.normal(0, 25, (144, 32, 32, 3))
+    return make_faces(np.clip(images, 0, 255).astype(np.uint8), identities)
+
+
 def some_pairs(labels: np.ndarray, count: int = 400) -> PairSet:
     rng = np.random.default_rng(0)
     same = np.arange(count) % 2 == 0
@@ -71,16 +89,19 @@ def separate(faces: FaceSet, judge: Recognizer | None = None, **settings: Any) -
     return Separability(SeparabilitySettings(**settings)).evaluate(subject, Run(0))
 
 
-def test_verification_reports_metrics_tables_and_figures(faces: FaceSet) -> None:
-    pairs = some_pairs(faces.labels)
-    report = verify(faces, pairs, Pixels(grid=1))
+def test_verification_reports_metrics_tables_and_figures(crowd: FaceSet) -> None:
+    pairs = some_pairs(crowd.labels)
+    report = verify(crowd, pairs)
     accuracy = by_name(report)["toy/accuracy"]
     assert 0.7 < accuracy.value < 1
     assert (accuracy.n, accuracy.protocol, accuracy.interval_over) == (400, "toy", "identities")
     assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
     assert accuracy.std_folds is not None
-    assert by_name(report)["toy/tar_at_far_1e-2"].n == 400
+    tar = by_name(report)["toy/tar_at_far_1e-2"]
+    assert (tar.n, tar.interval) == (400, None)
+    assert tar.note == "no interval: 2 of 200 impostor pairs lie beyond the threshold, expected 30"
     table = report.tables["toy-pairs"]
+    assert ((table["identity_a"] == table["identity_b"]) == table["same"]).all()
     assert table["correct"].mean() == pytest.approx(accuracy.value)
     assert (table["a"] == pairs.a).all()
     assert -1 <= table["score"].min() <= table["score"].max() <= 1
@@ -128,16 +149,20 @@ def test_verification_refuses_what_it_cannot_measure(faces: FaceSet) -> None:
         verify(faces, pairs, broken)
 
 
-def test_separability_reports_everything(faces: FaceSet) -> None:
-    report = separate(faces)
+def test_separability_reports_everything(crowd: FaceSet) -> None:
+    report = separate(crowd)
     found = by_name(report)
     names = ("fdr", "eer", "fmr100", "fmr1000", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
     assert set(found) == {f"separability/{name}" for name in (*names, "pixel_diversity")}
-    assert found["separability/fdr"].value > 5
-    assert found["separability/genuine_mean"].n == 12 * 28
-    assert found["separability/impostor_mean"].n == 96 * 95 // 2 - 12 * 28
+    assert found["separability/fdr"].value > 1
+    assert found["separability/genuine_mean"].n == 24 * 15
+    assert found["separability/impostor_mean"].n == 144 * 143 // 2 - 24 * 15
     for metric in report.metrics:
         assert np.isfinite(metric.value)
+        if metric.name == "separability/fmr1000":
+            assert metric.interval is None
+            assert metric.note == "no interval: 9 of 9936 impostor pairs lie beyond the threshold, expected 30"
+            continue
         assert metric.interval is not None
         assert metric.interval[0] <= metric.value * 1.001 + 1e-9, metric
         assert metric.interval[1] >= metric.value * 0.999 - 1e-9, metric
@@ -171,19 +196,48 @@ def test_subset_takes_the_first_in_numeric_order(make_faces: MakeFaces, colored:
     assert by_name(separate(mixed, **few))["separability/genuine_mean"].n == 10 * 6
 
 
-def test_sampled_impostors_are_distinct_cross_pairs() -> None:
+def test_reference_impostors_are_all_images_of_drawn_later_identities() -> None:
+    first, second = reference_identities(1000, np.random.default_rng(1))
+    assert (first < second).all()
+    assert first.max() < 1000 - 20, "the last 20 identities draw none"
+    assert len(np.unique(first * 1000 + second)) == len(first), "duplicates are merged"
+    # floor(0.05 later) draws each, 24,500 in all, of which with replacement about 2.5 percent repeat themselves
+    assert sum(int(0.05 * later) for later in range(1000)) == 24_500
+    assert 23_500 < len(first) < 24_300
+    drawn = np.bincount(first, minlength=1000)
+    assert all(drawn[i] <= int(0.05 * (999 - i)) for i in range(1000))
     labels = np.repeat(np.arange(40), 5)
-    e = unit(np.random.default_rng(0).normal(size=(200, 8)))
-    scores = pair_scores(e, labels, 5000, np.random.default_rng(1))
-    assert not scores.exhaustive
-    assert len(scores.impostor) == 5000
-    assert (scores.impostor_a != scores.impostor_b).all()
-    again = pair_scores(e, labels, 5000, np.random.default_rng(1))
-    assert (again.impostor == scores.impostor).all()
-    everything = pair_scores(e, labels, 10**6, np.random.default_rng(1))
-    assert len(everything.impostor) == 200 * 199 // 2 - 40 * 10
-    assert scores.impostor.mean() == pytest.approx(everything.impostor.mean(), abs=0.01)
+    e = unit(np.random.default_rng(0).normal(size=(200, 8))).astype(np.float32)
+    some = reference_identities(40, np.random.default_rng(1))
+    scores, everything = pair_scores(e, labels, some), pair_scores(e, labels)
+    assert len(scores.impostor) == 25 * len(some[0])
+    assert set(zip(scores.impostor_a, scores.impostor_b, strict=True)) == set(zip(*some, strict=True))
+    assert (scores.genuine == everything.genuine).all()
     assert np.isin(scores.impostor, everything.impostor).all()
+    assert len(everything.impostor) == 200 * 199 // 2 - 40 * 10
+
+
+def test_reference_impostors_as_a_setting(make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = colored
+    many = make_faces(np.concatenate([images, images[::-1]]), np.concatenate([labels, labels + 12]))
+    report = separate(many, impostors="reference")
+    assert by_name(report)["separability/impostor_mean"].n <= 5 * 64
+    assert report.rule["impostor"].startswith("5% of the later identities")
+    with pytest.raises(StageError, match="12 identities draw no impostor pair; expected at least 21"):
+        separate(make_faces(images, labels), impostors="reference")
+
+
+def test_many_pairs_are_counted_instead_of_listed(crowd: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = separate(crowd)
+    monkeypatch.setattr(separability, "LIST_PAIRS", 100)
+    counted = separate(crowd)
+    assert counted.rule == listed.rule
+    assert counted.figures["separability-scores"].startswith(PNG)
+    for name, metric in by_name(listed).items():
+        other = by_name(counted)[name]
+        assert (other.n, other.interval is None) == (metric.n, metric.interval is None), name
+        assert other.value == pytest.approx(metric.value, abs=0.01 if "eer" in name or "fmr" in name else 1e-6), name
+    assert by_name(listed)["separability/eer"].value > 0.02, "there are errors to count"
 
 
 def test_separability_refuses_what_it_cannot_measure(

@@ -67,7 +67,8 @@ def test_the_commented_out_examples_work(tmp_path: Path, monkeypatch: pytest.Mon
     assert {"published", "finished"} <= set(suite.rows)
     assert suite.protocols["photos"].source == "photos"
     assert suite.sources["others"].settings["identities"] == [30, 40]
-    assert suite.evaluate[-1].source == "others"
+    assert suite.evaluate[-2].source == "others"
+    assert suite.evaluate[-1].gate["crops/warmth"].then == "warn"
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

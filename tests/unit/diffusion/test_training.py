@@ -110,7 +110,7 @@ def test_training_ignores_and_keeps_the_global_generator() -> None:
     assert all(torch.equal(t, first[f"raw.{n}"]) for n, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_resumed_equals_uninterrupted(dtype: str) -> None:
     settings = replace(SHORT, dtype=dtype, checkpoint_every=4)  # type: ignore[arg-type]
     saved: list[dict[str, Tensor]] = []
@@ -147,13 +147,31 @@ def test_hooks_and_losses() -> None:
     assert not model.training, "the mode it came in"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_training_learns(dtype: str) -> None:
     settings = replace(SHORT, steps=50, batch_size=8, learning_rate=4e-3, dtype=dtype, log_every=10)  # type: ignore[arg-type]
     flat = {"latents": torch.ones(8, 2, 4, 4), "contexts": torch.ones(8, 8)}
     losses = train_denoiser(make(), flat, SCHEDULE, settings, seed=0).losses
     assert losses[0][1] > 0.5
     assert losses[-1][1] < 0.7 * losses[0][1]
+
+
+def test_a_step_in_float16_whose_gradients_overflow_changes_nothing() -> None:
+    saved: list[dict[str, Tensor]] = []
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        calls.append(1)
+        assert isinstance(model, ConditionalUNet)
+        return model.final.bias.float().sum() * (1e36 if len(calls) == 1 else 1e-3)  # type: ignore[union-attr]
+
+    calls: list[int] = []
+    settings = replace(SHORT, steps=3, dtype="float16", checkpoint_every=1)
+    model, start = make(), make().state_dict()
+    train(model, data(), loss, settings, seed=0, hooks=Hooks(save=saved.append))
+    first, second = ({n[4:]: t for n, t in state.items() if n.startswith("raw.")} for state in saved)
+    assert all(torch.equal(first[name], start[name]) for name in start)
+    assert any(not torch.equal(second[name], start[name]) for name in start)
+    assert float(saved[0]["scaler.scale"]) < 2.0**16, "the scale is lowered after an overflow, and is kept"
 
 
 def test_another_loss_sees_the_model_the_batch_and_the_generator() -> None:

@@ -22,7 +22,8 @@ def test_ranges_are_disjoint_and_of_the_promised_sizes() -> None:
     for one, other in itertools.combinations(IDENTITY_RANGES.values(), 2):
         assert one.stop <= other.start or other.stop <= one.start
     sizes = {name: len(r) for name, r in IDENTITY_RANGES.items()}
-    assert sizes == {"train": 100_000, "cond": 100_000, "judge": 100_000, "protocols": 300, "spare": 100_000}
+    benchmarks = {"protocols": 300, "templates": 1_000}
+    assert sizes == {"train": 100_000, "cond": 100_000, "judge": 100_000, **benchmarks, "spare": 100_000}
     assert IDENTITY_RANGES["train"].start == 0
 
 

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 
 from harness.stats.intervals import (
+    MIN_IDENTITIES,
     PairIdentities,
+    Uncertainty,
     accuracy_interval,
+    accuracy_uncertainty,
     mean_interval,
+    mean_replicates,
     multiplicities,
     percentile_interval,
     score_intervals,
     tar_interval,
+    tar_uncertainty,
     wilson,
 )
 from harness.stats.separability import score_statistics
@@ -51,8 +56,8 @@ def test_weights_count_copies_of_people_not_of_pairs() -> None:
 
 def test_resampled_scores_equal_a_literal_resampling() -> None:
     """The weighted bootstrap gives the statistics of scores that are really repeated."""
-    w = world(1, 12, 4)
-    drawn = multiplicities(12, 40, rng(5))
+    w = world(1, 20, 5)
+    drawn = multiplicities(20, 40, rng(5))
     eer, fdr = [], []
     for m in drawn:
         genuine = np.repeat(w["genuine"], m[w["genuine_identity"]])
@@ -60,7 +65,7 @@ def test_resampled_scores_equal_a_literal_resampling() -> None:
         found = score_statistics(genuine, impostor)
         eer.append(found.eer)
         fdr.append(found.fdr)
-    got = score_intervals(**w, identities=12, rng=rng(5), replicates=40)
+    got = score_intervals(**w, identities=20, rng=rng(5), replicates=40)
     assert got is not None
     assert got.fdr == pytest.approx(percentile_interval(np.array(fdr)), rel=1e-9)
     # thresholds that the replicate does not hold are tried as well, which moves the crossing by less than one pair
@@ -73,6 +78,7 @@ def test_both_ways_of_weighting_agree(table: bool, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("harness.stats.intervals._TABLE_IDENTITIES", 1000 if table else 0)
     got = score_intervals(**world(2, 20, 5), identities=20, rng=rng(), replicates=50)
     assert got is not None
+    assert got.fmr100 is not None
     assert got.fmr100 == expected.fmr100
     assert got.fdr == pytest.approx(expected.fdr, rel=1e-6)
 
@@ -125,10 +131,109 @@ def test_same_seed_same_interval() -> None:
 
 
 def test_few_identities_have_no_interval() -> None:
-    assert mean_interval(np.ones(9), rng()) is None
-    assert score_intervals(**world(0, 9, 3), identities=9, rng=rng()) is None
-    pairs = PairIdentities.of(np.arange(8), np.arange(8))
-    assert accuracy_interval(np.ones(8, bool), np.ones(8, bool), pairs, rng()) is None
+    few = MIN_IDENTITIES - 1
+    assert mean_interval(np.ones(few), rng()) is None
+    assert mean_interval(np.ones(MIN_IDENTITIES), rng()) is not None
+    assert score_intervals(**world(0, few, 3), identities=few, rng=rng()) is None
+    pairs = PairIdentities.of(np.arange(few), np.arange(few))
+    assert accuracy_interval(np.ones(few, bool), np.ones(few, bool), pairs, rng()) is None
+    a, same, correct = np.arange(400) % few, np.arange(400) < 200, np.arange(400) % 10 > 0
+    pairs = PairIdentities.of(a, np.where(same, a, (a + 1) % few))
+    found = accuracy_uncertainty(correct, same, pairs, rng())
+    assert found == Uncertainty(note="no interval: 19 identities are too few to resample, expected 20")
+
+
+def protocol(count: int, people: int = 60, seed: int = 4) -> tuple[np.ndarray, np.ndarray, PairIdentities]:
+    """Scores, labels and identities of pairs, half of them genuine."""
+    g = rng(seed)
+    a = g.integers(0, people, count)
+    b = np.where(np.arange(count) % 2 == 0, a, (a + g.integers(1, people, count)) % people)
+    return g.normal(size=count) + 2.0 * (a == b), a == b, PairIdentities.of(a, b)
+
+
+def test_a_rate_with_a_thin_tail_has_no_interval_but_a_reason() -> None:
+    scores, same, pairs = protocol(2000)
+    thin = tar_uncertainty(scores, same, 0.01, pairs, rng(), 100)
+    assert thin == Uncertainty(note="no interval: 10 of 1000 impostor pairs lie beyond the threshold, expected 30")
+    enough = tar_uncertainty(scores, same, 0.03, pairs, rng(), 100)
+    assert (enough.interval_over, enough.method, enough.note) == ("identities", "bootstrap", "")
+    assert enough.interval is not None
+    assert enough.interval[0] < tar_at_far(scores, same, 0.03) < enough.interval[1]
+
+
+def test_few_errors_are_not_resampled() -> None:
+    scores, same, pairs = protocol(2000)
+    correct = np.ones(2000, bool)
+    correct[:9] = False
+    found = accuracy_uncertainty(correct, same, pairs, rng(), 100)
+    assert (found.interval, found.method, found.interval_over) == (wilson(1991, 2000), "wilson", "pairs")
+    assert found.note == "fewer than 10 errors to resample, so pairs are taken as independent"
+    correct[9] = False
+    assert accuracy_uncertainty(correct, same, pairs, rng(), 100).method == "bootstrap"
+    assert tar_uncertainty(scores + 9.0 * same, same, 0.05, pairs, rng(), 100).method == "wilson"
+
+
+def test_unknown_identities_resample_pairs() -> None:
+    scores, same, _ = protocol(2000)
+    correct = (scores > 1) == same
+    assert accuracy_uncertainty(correct, same, None, rng(), 100).interval == wilson(int(correct.sum()), 2000)
+    found = tar_uncertainty(scores, same, 0.05, None, rng(7), 100)
+    assert (found.interval_over, found.method) == ("pairs", "bootstrap")
+    assert "identities of the pairs are not known" in found.note
+    # a threshold that is chosen anew in every replicate makes it wider than Wilson's at a fixed one
+    low, high = wilson(round(tar_at_far(scores, same, 0.05) * 1000), 1000)
+    assert found.interval is not None
+    assert found.interval[1] - found.interval[0] > high - low
+
+
+def test_identities_are_known_where_they_fit_the_labels_and_repeat() -> None:
+    a, b = np.array([1, 1, 2, 3]), np.array([1, 2, 3, 3])
+    same = a == b
+    known = PairIdentities.known(a, b, same)
+    assert known is not None
+    assert known.count == 3
+    assert PairIdentities.known(a, b, ~same) is None
+    each = np.arange(4)  # numbered by pair
+    assert PairIdentities.known(2 * each, np.where(same, 2 * each, 2 * each + 1), same) is None
+
+
+def test_means_of_replicates_equal_those_of_the_weights() -> None:
+    _, same, pairs = protocol(500, people=30)
+    values, drawn = rng(9).normal(size=(500, 3)), multiplicities(30, 20, rng(2))
+    got = mean_replicates(values, same, pairs, drawn)
+    w = pairs.weights(drawn)
+    for k in range(3):
+        own = [(w[:, kind] * values[kind, k]).sum(1) / w[:, kind].sum(1) for kind in (same, ~same)]
+        np.testing.assert_allclose(got[:, k], same.mean() * own[0] + (~same).mean() * own[1])
+    alone = PairIdentities.independent(500)
+    every = multiplicities(500, 20, rng(3))
+    expected = [np.mean([np.average(values[kind, 0], weights=m[kind]) for kind in (same, ~same)]) for m in every]
+    np.testing.assert_allclose(mean_replicates(values, same, alone, every)[:, 0], expected)
+
+
+def test_multiplicities_are_draws_with_replacement() -> None:
+    drawn = multiplicities(50, 4000, rng(1))
+    assert drawn.shape == (4000, 50)
+    assert (drawn.sum(axis=1) == 50).all()
+    assert drawn.mean() == 1
+    assert drawn.var() == pytest.approx(1 - 1 / 50, abs=0.02)
+    assert np.cov(drawn[:, 0], drawn[:, 1])[0, 1] == pytest.approx(-1 / 50, abs=0.05)
+
+
+def test_separability_rates_with_few_errors_are_withheld_with_the_reason() -> None:
+    w = world(3, 20, 5)
+    got = score_intervals(**w, identities=20, rng=rng(), replicates=50)
+    assert got is not None
+    assert got.fmr1000 is None
+    assert got.withheld["fmr1000"] == ("no interval: 4 of 4750 impostor pairs lie beyond the threshold, expected 30")
+    apart = {**w, "genuine": w["genuine"] + 2}
+    got = score_intervals(**apart, identities=20, rng=rng(), replicates=50)
+    assert got is not None
+    assert (got.eer, got.fmr100) == (None, None)
+    assert got.withheld["eer"] == "no interval: 0 of 4750 impostor pairs lie beyond the threshold, expected 30"
+    assert got.withheld["fmr100"] == "no interval: 0 of 200 genuine pairs lie beyond the threshold, expected 10"
+    assert got.fdr is not None
+    assert "fdr" not in got.withheld
 
 
 def test_wilson_known_values() -> None:

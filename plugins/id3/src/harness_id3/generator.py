@@ -70,8 +70,9 @@ class ID3(LatentGenerator):
     code = ("harness_id3", "harness.diffusion", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
+    first_stages = frozenset({KIND, "latent-diffusion/1"})
 
-    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run) -> Model:
+    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
         """Fit first stage and denoiser; the recognizer gives y and is the F of the loss.
 
         Raises:
@@ -94,7 +95,15 @@ class ID3(LatentGenerator):
             return id3_loss(schedule, embedder(data.first_stage, judge), s.inner_share)
 
         parts, weights = fit_latent_diffusion(
-            source, recognizer, run, s, cpd=0.0, network=ID3Network, extra={"attributes": table}, loss=loss
+            source,
+            recognizer,
+            run,
+            s,
+            cpd=0.0,
+            network=ID3Network,
+            extra={"attributes": table},
+            loss=loss,
+            first_stage=first_stage,
         )
         known = table[torch.isfinite(table).all(dim=1)]
         tensors = parts.tensors(weights, getattr(torch, s.save))

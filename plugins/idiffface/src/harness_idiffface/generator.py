@@ -41,8 +41,9 @@ class IDiffFace(LatentGenerator):
     code = ("harness_idiffface", "harness.diffusion", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
+    first_stages = frozenset({KIND})
 
-    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run) -> Model:
+    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
         """Fit first stage and denoiser to a source.
 
         Raises:
@@ -55,7 +56,7 @@ class IDiffFace(LatentGenerator):
         if recognizer is None:
             raise StageError("idiffface needs a recognizer for its contexts; give models.NAME.recognizer")
         s = self.settings
-        parts, weights = fit_latent_diffusion(source, recognizer, run, s, cpd=s.cpd)
+        parts, weights = fit_latent_diffusion(source, recognizer, run, s, cpd=s.cpd, first_stage=first_stage)
         named = {f"{UNET}{name}": tensor for name, tensor in weights.items()}
         return Model(KIND, parts.settings(), parts.tensors(named, getattr(torch, s.save)))
 

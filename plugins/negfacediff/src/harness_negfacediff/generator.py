@@ -9,10 +9,10 @@ Source: NegFaceDiff, arXiv 2508.09661; weight schedules from AdaptDiff, arXiv 26
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.components import Model, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
@@ -42,6 +42,13 @@ class NegFaceDiffSettings(LatentSampleSettings):
     schedule: Literal["constant", "adaptive", "reverse-adaptive"] = Field(
         "constant", description="w over the steps; adaptive: w (1 - t/T) as in AdaptDiff, reverse-adaptive: w t/T"
     )
+
+    @model_validator(mode="after")
+    def _something_to_schedule(self) -> Self:
+        if self.schedule != "constant" and (self.negative == "none" or self.w == 0):
+            without = "negative 'none'" if self.negative == "none" else "w 0"
+            raise ValueError(f"schedule {self.schedule!r}: has no effect with {without}; set it to constant")
+        return self
 
 
 class NegFaceDiff(LatentGenerator):

@@ -1,0 +1,44 @@
+"""Unit embeddings of a face set's faces by a recognizer, as the evaluators of datasets need them.
+
+Letters: N faces, D embedding width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.components.data import Floats, Ints
+from harness.errors import StageError
+from harness.stats.verification import unit
+
+if TYPE_CHECKING:
+    from harness.components.recognizer import Recognizer
+    from harness.components.run import Run
+    from harness.faces.faceset import FaceSet
+
+_BATCH = 512
+
+
+def unit_embeddings(recognizer: Recognizer, faces: FaceSet, run: Run, which: Ints | None = None) -> Floats:
+    """Unit vectors of faces by position (default: all), without flip; float32 [N, D].
+
+    Raises:
+        StageError: some embeddings are not finite, or zero.
+    """
+    count = len(faces) if which is None else len(which)
+    out, done, progress = np.empty((count, recognizer.width), np.float32), 0, run.progress(count, "images")
+    for batch in faces.batches(_BATCH, which):
+        out[done : done + len(batch)] = unit(recognizer.embed(batch.images))
+        done += len(batch)
+        progress.advance(len(batch))
+    bad = int((~np.isfinite(out).all(axis=1) | ~out.any(axis=1)).sum())
+    if bad:
+        raise StageError(f"{bad} of {count} embeddings by the judge are zero or not finite; check its weights")
+    return out
+
+
+def embedding_name(recognizer: Recognizer) -> str:
+    """What to call a recognizer's embedding in a result: its architecture, its width and its content."""
+    return f"{type(recognizer).__name__} ({recognizer.width}-d, {recognizer.digest[:12] or 'no digest'})"

@@ -1,0 +1,95 @@
+"""Contradictory settings are refused when they are read, long before anything is fitted or sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from harness.components import Run, SamplePlan
+from harness.diffusion import settings
+from harness.diffusion.latent import LatentDiffusion, sample_images
+from harness.diffusion.schedule import REFERENCE_STEPS
+from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
+from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG
+from harness.testing.latent import tiny_model
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"sampler": "dpm-solver++", "eta": 0.5}, "eta 0.5"),
+        ({"sampler": "dpm-solver++", "reference_quirks": True}, "reference_quirks true"),
+        ({"sampler": "ddpm", "eta": 1.0}, "eta 1.0"),
+        ({"sampler": "ddim", "steps": 30, "reference_quirks": True}, "steps 30"),
+        ({"steps": 1001}, "steps"),
+    ],
+)
+def test_what_a_sampler_does_not_take_is_refused(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        LatentSampleSettings(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sampler": "ddim", "eta": 1.0},
+        {"sampler": "ddim", "steps": 200, "reference_quirks": True},
+        {"sampler": "ddpm", "steps": 30, "reference_quirks": True},
+        {"sampler": "dpm-solver++", "steps": 7},
+    ],
+)
+def test_what_a_sampler_takes_passes(given: dict[str, Any]) -> None:
+    LatentSampleSettings(**given)
+
+
+@pytest.mark.parametrize(("given", "multiple"), [({"size_px": 80}, 32), ({"size_px": 40, "first_stage": "pixel"}, 16)])
+def test_a_size_that_the_published_network_cannot_halve_is_refused(given: dict[str, Any], multiple: int) -> None:
+    with pytest.raises(ValidationError, match=f"multiple of {multiple}"):
+        LatentFitSettings(**given)
+    LatentFitSettings(**{**given, "network": "demo"})
+    LatentFitSettings(**{**given, "size_px": 2 * multiple})
+
+
+def test_the_constants_are_those_of_the_networks() -> None:
+    for name, config in (("demo", DEMO_CONFIG), ("published", PUBLISHED_CONFIG)):
+        assert settings._UNET_FACTOR[name] == 2 ** (len(config.is_attention) - 1)
+    assert settings.T == REFERENCE_STEPS == DEMO_CONFIG.T
+
+
+def test_ddpm_keeps_its_noise_with_default_settings() -> None:
+    """The setting eta is DDIM's; its default of 0 must not silence DDPM."""
+    model, plan = tiny_model(), SamplePlan.grid(1, 2)
+    asked: list[str] = []
+
+    class Listening(Run):
+        def noise(self, identities: Any, samples: Any, shape: Any, purpose: str, step: int = 0) -> torch.Tensor:
+            asked.append(purpose)
+            return super().noise(identities, samples, shape, purpose, step) * (0.0 if purpose == self.silent else 1.0)
+
+        silent = ""
+
+    parts, run = LatentDiffusion.from_model(model), Listening(seed=0)
+
+    def draw() -> Any:
+        return sample_images(parts, plan, run, lambda x, t: torch.zeros_like(x), LatentSampleSettings(sampler="ddpm"))
+
+    noisy = draw()
+    run.silent = "sampler"
+    assert (noisy != draw()).any()
+    assert asked.count("sampler") == 2 * (parts.schedule.T - 1)
+
+
+def test_bfloat16_is_close_and_enters_the_key() -> None:
+    parts = LatentDiffusion.from_model(tiny_model())
+    half = LatentDiffusion.from_model(tiny_model(), dtype="bfloat16")
+    assert next(half.unet.parameters()).dtype == torch.bfloat16
+    assert next(half.first_stage.parameters()).dtype == torch.float32
+    x, t, context = torch.randn(4, 4, 8, 8), torch.full((4,), 7), torch.randn(4, 16)
+    with torch.no_grad():
+        eps, rough = parts.unet(x, t, context), half.unet(x, t, half.unet.contextualise(context))
+    assert rough.dtype == torch.float32
+    error = float((rough - eps).square().mean().sqrt() / eps.square().mean().sqrt())
+    assert 0 < error < 0.05

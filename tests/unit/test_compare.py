@@ -1,0 +1,246 @@
+"""`harness compare`: recipes first, then tests of methods or of models, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+from click.testing import Result as Outcome
+
+from harness.cli import main
+from harness.compare import Comparison, compare
+from harness.errors import DataError, InputError
+from harness.results import Dataset, Environment, MetricRecord, Result, result_folder, write_result
+from harness.tracking import comparisons
+
+PAIRS, PEOPLE = 2000, 300
+
+
+def pairs(people: int = PEOPLE, seed: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    same = np.arange(PAIRS) % 2 == 0
+    first = rng.integers(0, people, PAIRS)
+    second = np.where(same, first, (first + rng.integers(1, people, PAIRS)) % people)
+    image = np.arange(PAIRS)
+    return {"a": 2 * image, "b": 2 * image + 1, "identity_a": first, "identity_b": second, "same": same}
+
+
+def put(
+    workdir: Path,
+    row: str,
+    seed: int,
+    accuracies: dict[str, float],
+    suite: str = "demo",
+    protocol: str = "sha256:p",
+    table: dict[str, np.ndarray] | None = None,
+    **more: Any,
+) -> None:
+    """A result with random decisions of the given accuracies."""
+    given: dict[str, Any] = {
+        "suite": suite,
+        "row": row,
+        "generator": row,
+        "seed": seed,
+        "status": "done",
+        "recipe": "sha256:r",
+        "dataset": Dataset(identities=150, per_identity=12, images=1800),
+        "parameters": {"generator": row, "settings.w": 0.5 if row == "a" else 0.0, "settings.steps": 20},
+        "started": 0,
+        "finished": 1,
+        "environment": Environment(harness="0.1.0"),
+    }
+    folder = result_folder(workdir, suite, row, seed)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    records = []
+    for index, (name, accuracy) in enumerate(accuracies.items()):
+        rng = np.random.default_rng([seed, index, sum(map(ord, row))])
+        columns = dict(table or pairs()) | {"correct": rng.random(PAIRS) < accuracy}
+        pq.write_table(pa.table(columns), folder / "tables" / f"{name}-pairs.parquet")
+        value = float(columns["correct"].mean())
+        records.append(MetricRecord(name=f"{name}/accuracy", value=value, n=PAIRS, protocol=protocol))
+    records.append(MetricRecord(name="separability/fdr", value=1.0, n=9, protocol="sha256:j"))
+    write_result(folder, Result(**(given | {"metrics": records} | more)))
+
+
+def fill(workdir: Path, a: float = 0.9, b: float = 0.8, seeds: int = 3, **more: Any) -> None:
+    for row, accuracy in (("a", a), ("b", b)):
+        for seed in range(seeds):
+            put(workdir, row, seed, {"lfw": accuracy, "cfp": accuracy}, **more)
+
+
+def run(workdir: Path, *arguments: str) -> Outcome:
+    return CliRunner().invoke(main, ["compare", *arguments, "--workdir", str(workdir)])
+
+
+def by_name(comparison: Comparison) -> dict[str, Any]:
+    return {test.benchmark: test for test in comparison.tests}
+
+
+def test_three_seeds_compare_the_methods(tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = compare(tmp_path, "a", "demo/b")
+    assert found.of_methods
+    assert found.seeds == (0, 1, 2)
+    tests = by_name(found)
+    assert list(tests) == ["lfw", "cfp", "average"]
+    for test in tests.values():
+        assert test.difference.value == pytest.approx(test.a - test.b)
+        assert 0.08 < test.difference.value < 0.12
+        assert 0 < test.difference.low < test.difference.value < test.difference.high
+        assert test.people == PEOPLE
+    smaller, larger = sorted((tests["lfw"].difference.p, tests["cfp"].difference.p))
+    corrected = sorted((tests["lfw"].corrected, tests["cfp"].corrected))
+    assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
+    assert tests["average"].corrected is None
+    # decisions are independent between pairs, so the average of two benchmarks varies less than either
+    assert tests["average"].difference.people < tests["lfw"].difference.people
+
+
+def test_the_variance_over_people_is_that_of_pairs_which_do_not_depend_on_people(tmp_path: Path) -> None:
+    fill(tmp_path)
+    tables = [
+        pq.read_table(result_folder(tmp_path, "demo", row, seed) / "tables" / "lfw-pairs.parquet")["correct"].to_numpy()
+        for row in "ab"
+        for seed in range(3)
+    ]
+    mean = np.mean(np.array(tables[:3], float) - np.array(tables[3:], float), axis=0)
+    # what is peculiar to a pair counts once if it is genuine and three times if it is impostor
+    expected = np.sqrt((1 + 3) / 2 * mean.var() / PAIRS)
+    assert by_name(compare(tmp_path, "a", "b"))["lfw"].difference.people == pytest.approx(expected, rel=0.15)
+
+
+def test_two_runs_of_one_method_do_not_differ(tmp_path: Path) -> None:
+    fill(tmp_path, 0.85, 0.85)
+    found = compare(tmp_path, "a", "b")
+    assert all(test.difference and test.difference.p > 0.05 for test in found.tests)
+    assert "no difference shown" in comparisons.footers(found)[0]
+
+
+def test_fewer_seeds_compare_two_trained_models_and_say_so(tmp_path: Path) -> None:
+    fill(tmp_path, seeds=2)
+    found = compare(tmp_path, "a", "b")
+    assert not found.of_methods
+    assert [(seed, model.p < 0.001) for seed, model, _ in found.tests[0].models] == [(0, True), (1, True)]
+    assert all(corrected >= model.p for test in found.tests for _, model, corrected in test.models)
+    done = run(tmp_path, "a", "b")
+    assert done.exit_code == 0
+    assert "two trained models, not methods" in done.output
+    assert "no claim about methods: it needs 3 seeds in common, here are 2" in done.output
+    assert "average" not in done.output
+
+
+def test_a_recognizer_that_is_evaluated_only_is_one_model_whatever_the_seeds(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for seed in range(3):
+        put(tmp_path, "given", seed, {"lfw": 0.9}, generator="recognizer")
+    found = compare(tmp_path, "a", "given")
+    assert found.seeds == (0,)
+    assert not found.of_methods
+    assert any("is one trained model, whatever the seeds: given" in note for note in found.notes)
+
+
+def test_recipes_come_first(tmp_path: Path) -> None:
+    fill(tmp_path)
+    suite = {
+        "name": "demo",
+        "sources": {"world": {"use": "faceworld", "settings": {"identities": 40}}},
+        "models": {
+            "one": {"fit": "a", "source": "world", "settings": {"lr": 0.1}},
+            "two": {"fit": "a", "source": "world", "settings": {"lr": 0.2}},
+        },
+        "rows": {"a": {"use": "a", "model": "one"}, "b": {"use": "b", "model": "two"}},
+        "trainer": {"use": "margin", "settings": {"epochs": 3}},
+    }
+    (tmp_path / "results" / "demo" / "suite.yaml").write_text(yaml.safe_dump(suite))
+    assert compare(tmp_path, "a", "b").recipe == {
+        "generator": ("a", "b"),
+        "model.settings.lr": (0.1, 0.2),
+        "settings.w": (0.5, 0.0),
+    }
+    text = run(tmp_path, "a", "b").output
+    assert text.index("model.settings.lr") < text.index("benchmark")
+
+
+@pytest.mark.parametrize("format_", ["table", "json", "markdown"])
+def test_every_format_holds_every_benchmark(tmp_path: Path, format_: str) -> None:
+    fill(tmp_path)
+    done = run(tmp_path, "a", "b", "--format", format_)
+    assert done.exit_code == 0, done.output
+    for word in ("lfw", "cfp", "average", "settings.w", "a is higher on lfw, cfp, average"):
+        assert word in done.output
+    if format_ == "json":
+        document = json.loads(done.output)
+        assert document["of"] == "methods"
+        assert document["tests"][0]["difference"]["value"] == pytest.approx(0.1, abs=0.02)
+        assert document["recipe"]["settings.w"] == [0.5, 0.0]
+
+
+def test_rows_under_different_protocols_are_refused(tmp_path: Path) -> None:
+    for seed in range(3):
+        put(tmp_path, "a", seed, {"lfw": 0.9})
+        put(tmp_path, "b", seed, {"lfw": 0.8}, protocol="sha256:other")
+    done = run(tmp_path, "a", "b")
+    assert done.exit_code == 2
+    assert "lfw: demo/a was measured under protocol p, demo/b under other" in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path)
+    put(tmp_path, "late", 7, {"lfw": 0.9})
+    put(tmp_path, "other", 0, {"agedb": 0.9})
+    put(tmp_path, "a", 0, {"lfw": 0.9}, suite="second")
+    for arguments, text in (
+        (("a", "b"), "a: several suites have this row; give SUITE/ROW: demo/a, second/a"),
+        (("demo/a", "demo/a"), "are one row"),
+        (("demo/a", "demo/bb"), "did you mean 'demo/b'?"),
+        (("b", "late"), "have no seed in common (b has 0, 1, 2 and late has 7)"),
+        (("b", "other"), "demo/b and demo/other share no verification benchmark (lfw, cfp against agedb)"),
+    ):
+        with pytest.raises(InputError) as caught:
+            compare(tmp_path, *arguments)
+        assert text in str(caught.value)
+
+
+def test_tables_of_an_earlier_version_or_of_other_pairs_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    put(tmp_path, "b", 1, {"lfw": 0.8, "cfp": 0.8}, table=pairs(seed=6))
+    with pytest.raises(DataError, match="its pairs of lfw are not those of"):
+        compare(tmp_path, "a", "b")
+    old = {name: column for name, column in pairs().items() if not name.startswith("identity")}
+    put(tmp_path, "b", 1, {"lfw": 0.8, "cfp": 0.8}, table=old)
+    with pytest.raises(DataError, match="without identity_a, identity_b, of an earlier version; run the suite again"):
+        compare(tmp_path, "a", "b")
+
+
+def test_unknown_identities_and_few_identities_are_said(tmp_path: Path) -> None:
+    alone = pairs()
+    number = np.arange(PAIRS)
+    alone |= {"identity_a": 2 * number, "identity_b": np.where(alone["same"], 2 * number, 2 * number + 1)}
+    fill(tmp_path / "unknown", table=alone)
+    text = "\n".join(comparisons.footers(compare(tmp_path / "unknown", "a", "b")))
+    assert "identities are not known, so pairs were resampled as independent: lfw, cfp" in text
+    fill(tmp_path / "few", table=pairs(people=12))
+    text = "\n".join(comparisons.footers(compare(tmp_path / "few", "a", "b")))
+    assert "lfw: 12 identities are too few to say how other people would score" in text
+
+
+def test_what_differs_beside_the_method_is_said(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for seed in range(3):
+        size = Dataset(identities=10, per_identity=12, images=120)
+        put(tmp_path, "c", seed, {"lfw": 0.9, "own": 0.9}, recipe="sha256:r2", dataset=size)
+    put(tmp_path, "c", 3, {"lfw": 0.9, "own": 0.9}, recipe="sha256:r2", dataset=size)
+    notes = "\n".join(compare(tmp_path, "a", "c").notes)
+    assert "not compared, only one row has it: cfp, own" in notes
+    assert "the recipes of training differ" in notes
+    assert "(150 identities x 12 images against 10 identities x 12 images)" in notes
+    assert "left out: c, seed 3" in notes
+    assert "one generator fit" in notes
