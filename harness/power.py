@@ -45,7 +45,7 @@ def describe(suite: Suite, workdir: Path) -> Iterator[str]:
         yield f"  {name}: {points:.1f} points ({pairs:,} pairs, {who}, seed noise {how})"
     yield (
         f"  assumed: seeds of two rows independent, {DISAGREEMENT:.0%} of pairs decided correctly by one of two models "
-        f"only, correlation {CORRELATION} of these where pairs share a person; {len(wanted)} benchmarks, uncorrected"
+        f"only, correlation {CORRELATION} of these where pairs share a person; not corrected for several benchmarks"
     )
 
 

@@ -113,10 +113,10 @@ def main(argv: list[str] | None = None) -> None:
     few, few_labels = x[: args.lists], labels[: args.lists]
     count_pairs(few, few_labels, args.device)  # threads and kernels are started at the first call
     some, some_seconds, _ = counted(few, few_labels, args.device)
-    exact, lists = timed(lambda: listed(few, few_labels))
     small_pairs, pairs = (n * (n - 1) // 2 for n in (len(few), len(x)))
-    peak_lists = peak_mb()
     whole, seconds, intervals = counted(x, labels, args.device)
+    peak = peak_mb()  # before the lists, which need more
+    exact, lists = timed(lambda: listed(few, few_labels))
     print("\n| way | images | pairs | seconds | CPU seconds | million pairs/s | ratio | ratio by CPU time |")
     print("| --- " * 8 + "|")
     ways = [("lists and pyeer", len(few), small_pairs, lists)]
@@ -134,10 +134,9 @@ def main(argv: list[str] | None = None) -> None:
         )
     shares = ", ".join(f"{name} {spent.wall:.1f} s" for name, spent in seconds.items())
     print(f"\nOf {len(x):,} images: {shares}.")
-    print(
-        f"Peak memory of the process: {peak_mb():.0f} MB ({peak_lists:.0f} MB before all images were counted, with the"
-    )
-    print(f"embeddings, {x.nbytes / 2**20:.0f} MB, and pyeer's lists of {small_pairs:,} scores).")
+    size = x.nbytes / 2**20
+    print(f"Peak memory of the process: {peak:.0f} MB with all images counted, their embeddings ({size:.0f} MB)")
+    print(f"and Python with torch included; {peak_mb():.0f} MB after pyeer's lists of {small_pairs:,} scores.")
     if args.device == "cuda":
         print(f"Peak memory of the device: {torch.cuda.max_memory_allocated() / 2**20:.0f} MB.")
     print(f"\n| statistic | pyeer, {len(few):,} images | counted | counted, {len(x):,} images | 95 percent interval |")

@@ -33,7 +33,7 @@ Interval = tuple[float, float]
 
 LEVEL = 0.95
 Z_95 = 1.959963984540054  # 97.5 percent quantile of the standard normal law
-# Where the bootstrap fails (benchmarks/studies/intervals): with fewer of these, coverage falls below 90 percent.
+# Where the bootstrap fails (benchmarks/studies/intervals): with fewer of these, coverage falls below 92 percent.
 MIN_IDENTITIES = 20  # people to resample
 MIN_BEYOND = 30  # impostor scores beyond the threshold of a rate
 MIN_ERRORS = 10  # pairs decided wrongly (or rightly)
@@ -174,6 +174,8 @@ def tar_uncertainty(
 ) -> Uncertainty:
     """Interval of a true accept rate at a false accept rate; over pairs where identities are not known.
 
+    It is withheld where few impostor pairs lie above the threshold or few genuine ones on one side of it.
+
     Args:
         scores: similarity of each pair, [P].
         same: genuine or not, [P].
@@ -184,8 +186,11 @@ def tar_uncertainty(
     if few := few_beyond(far, len(same) - genuine):
         return Uncertainty(note=few)
     hits = round(tar_at_far(scores, same, far) * genuine)
-    if min(hits, genuine - hits) < MIN_ERRORS:
-        return _independent(hits, genuine, f"fewer than {MIN_ERRORS} errors to resample")
+    fewer = min(hits, genuine - hits)
+    if fewer < MIN_ERRORS:  # Wilson's interval would take the threshold as known, and covers still less
+        side = "below" if fewer < hits else "above"
+        text = f"{fewer} of {genuine} genuine pairs lie {side} the threshold, expected {MIN_ERRORS}"
+        return Uncertainty(note=f"no interval: {text}")
     if identities is None:
         pairs = PairIdentities.independent(len(same))
         return replace(

@@ -3,6 +3,7 @@
     python benchmarks/studies/intervals/simulate.py coverage        # minutes on one core
     python benchmarks/studies/intervals/simulate.py comparisons
     python benchmarks/studies/intervals/simulate.py rules
+    python benchmarks/studies/intervals/simulate.py means
 
 The world. A person i has a center c_i ~ N(0, 1_D) and a difficulty s_i ~ U(low, high); an image is c_i + s_i n with
 n ~ N(0, 1_D), on the unit sphere; a score is a cosine. So pairs that share a person are correlated, through the center
@@ -345,7 +346,9 @@ def comparisons(suites: int) -> Iterator[dict[str, Any]]:
     """How often two rows are called different, design by design."""
     designs = [("itself under other seeds", seeds, noise, {}, 1.0) for seeds in SEEDS for noise in NOISE]
     equal = {"displacement": METHOD_DISPLACEMENT}
-    designs += [("another one, equally good on average", seeds, 1.0, equal, 0.3) for seeds in SEEDS]
+    designs += [
+        ("another one, equally good on average", seeds, noise, equal, 1.0) for seeds in SEEDS for noise in (0.0, 1.0)
+    ]
     leads = {seeds: planned_difference(PROTOCOL[1], PROTOCOL[0], seeds) for seeds in SEEDS}
     designs += [
         ("one worse by what `harness plan` detects", seeds, 1.0, {"lead": leads[seeds]}, 0.3) for seeds in SEEDS
@@ -378,7 +381,19 @@ def rules(suites: int) -> Iterator[dict[str, Any]]:
             yield {"seeds": seeds, "ratio": ratio, "draws": draws, "called_different": rates}
 
 
-PARTS = {"coverage": coverages, "comparisons": comparisons, "rules": rules}
+def means(suites: int) -> Iterator[dict[str, Any]]:
+    """Coverage of the mean of a skewed quantity, one value per identity, from Gamma(2, 1)."""
+    for identities in (10, 15, 20, 30, 50, 100, 300):
+        held = 0
+        with without_the_limit():
+            for suite in range(suites):
+                rng = np.random.default_rng([suite, identities])
+                interval = intervals.mean_interval(rng.gamma(2.0, 1.0, identities), rng)
+                held += interval is not None and interval[0] <= 2.0 <= interval[1]
+        yield {"identities": identities, "suites": suites, "covered": held / suites}
+
+
+PARTS = {"coverage": coverages, "comparisons": comparisons, "rules": rules, "means": means}
 
 
 def main() -> None:
