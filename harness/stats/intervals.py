@@ -111,6 +111,22 @@ def few_beyond(rate: float, impostors: int) -> str:
     return f"no interval: {beyond} of {impostors} impostor pairs lie beyond the threshold, expected {MIN_BEYOND}"
 
 
+def few_events(right: int, count: int, what: str, sides: tuple[str, str]) -> str:
+    """Why a proportion near 1 (or 0) has no interval; empty if it has one. ``sides`` name its two outcomes.
+
+    A bootstrap of a few events says little, and Wilson's interval, which takes pairs as independent, is too sure.
+    """
+    fewer = min(right, count - right)
+    if fewer >= MIN_ERRORS:
+        return ""
+    return f"no interval: {fewer} of {count} {what} {sides[fewer < right]}, expected {MIN_ERRORS}"
+
+
+def few_genuine(hits: int, genuine: int) -> str:
+    """:func:`few_events` of a true accept rate."""
+    return few_events(hits, genuine, "genuine pairs lie", ("above the threshold", "below the threshold"))
+
+
 def multiplicities(identities: int, replicates: int, rng: np.random.Generator) -> Ints:
     """How often each identity is drawn in each replicate, int64 [R, I]; rows sum to I."""
     drawn = rng.integers(0, identities, (replicates, identities)) + identities * np.arange(replicates)[:, None]
@@ -147,7 +163,9 @@ def mean_interval(values: Doubles, rng: np.random.Generator, replicates: int = 1
 def accuracy_uncertainty(
     correct: Bools, same: Bools, identities: PairIdentities | None, rng: np.random.Generator, replicates: int = 1000
 ) -> Uncertainty:
-    """Interval of an accuracy: over identities where they are known and enough, else Wilson's with a note.
+    """Interval of an accuracy: over identities; where they are not known, Wilson's over pairs with a note.
+
+    It is withheld where few pairs are decided wrongly (or rightly), and where there are few people.
 
     Args:
         correct: which pairs were decided correctly, [P].
@@ -156,9 +174,9 @@ def accuracy_uncertainty(
     """
     right, count = int(correct.sum()), len(correct)
     if identities is None:
-        return _independent(right, count, "identities of the pairs are not known")
-    if min(right, count - right) < MIN_ERRORS:
-        return _independent(right, count, f"fewer than {MIN_ERRORS} errors to resample")
+        return over_pairs(right, count, "identities of the pairs")
+    if few := few_events(right, count, "pairs are decided", ("rightly", "wrongly")):
+        return Uncertainty(note=few)
     if few := few_identities(identities.count):
         return Uncertainty(note=few)
     return _bootstrapped(accuracy_interval(correct, same, identities, rng, replicates), "identities")
@@ -186,11 +204,8 @@ def tar_uncertainty(
     if few := few_beyond(far, len(same) - genuine):
         return Uncertainty(note=few)
     hits = round(tar_at_far(scores, same, far) * genuine)
-    fewer = min(hits, genuine - hits)
-    if fewer < MIN_ERRORS:  # Wilson's interval would take the threshold as known, and covers still less
-        side = "below" if fewer < hits else "above"
-        text = f"{fewer} of {genuine} genuine pairs lie {side} the threshold, expected {MIN_ERRORS}"
-        return Uncertainty(note=f"no interval: {text}")
+    if few := few_genuine(hits, genuine):
+        return Uncertainty(note=few)
     if identities is None:
         pairs = PairIdentities.independent(len(same))
         return replace(
@@ -202,8 +217,9 @@ def tar_uncertainty(
     return _bootstrapped(tar_interval(scores, same, far, identities, rng, replicates), "identities")
 
 
-def _independent(successes: int, count: int, reason: str) -> Uncertainty:
-    return Uncertainty(wilson(successes, count), "pairs", "wilson", f"{reason}, {INDEPENDENT}")
+def over_pairs(successes: int, count: int, unknown: str) -> Uncertainty:
+    """Wilson's interval, for want of identities; too narrow where pairs share people, which the note hints at."""
+    return Uncertainty(wilson(successes, count), "pairs", "wilson", f"{unknown} are not known, {INDEPENDENT}")
 
 
 def _bootstrapped(interval: Interval | None, over: str) -> Uncertainty:

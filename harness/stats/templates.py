@@ -18,17 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.intervals import (
-    INDEPENDENT,
-    MIN_ERRORS,
     Doubles,
     Interval,
     Ints,
     Uncertainty,
     few_beyond,
+    few_genuine,
     few_identities,
     multiplicities,
+    over_pairs,
     percentile_interval,
-    wilson,
 )
 from harness.stats.verification import Bools, unit
 
@@ -220,7 +219,8 @@ def tar_uncertainties(
     """Intervals of the true accept rates of :func:`points_at_most`, by bootstrap over subjects.
 
     The bootstrap is that of :mod:`harness.stats.intervals`, the threshold chosen anew in each replicate. An interval is
-    withheld where fewer than ``MIN_BEYOND`` impostor pairs lie beyond the threshold, or there are too few subjects.
+    withheld where few impostor pairs lie beyond the threshold, few genuine ones on one side of it, or there are too few
+    subjects.
 
     Args:
         points: what the rates are in the sample.
@@ -249,12 +249,10 @@ def _plain_uncertainty(
     if few := few_beyond(point.far, impostor):
         return Uncertainty(note=few)
     hits = round(point.tar * genuine)
-    reason = "" if subjects is not None else "subjects of the templates are not known"
-    if min(hits, genuine - hits) < MIN_ERRORS:
-        reason = f"fewer than {MIN_ERRORS} errors to resample"
-    if reason:
-        return Uncertainty(wilson(hits, genuine), "pairs", "wilson", f"{reason}, {INDEPENDENT}")
-    assert subjects is not None
+    if few := few_genuine(hits, genuine):
+        return Uncertainty(note=few)
+    if subjects is None:
+        return over_pairs(hits, genuine, "subjects of the templates")
     few = few_identities(subjects.count)
     return Uncertainty(note=few) if few else None
 

@@ -119,12 +119,11 @@ def test_verification_of_shuffled_labels_is_chance(faces: FaceSet) -> None:
     assert accuracy.note
 
 
-def test_a_perfect_score_still_has_an_interval(faces: FaceSet) -> None:
+def test_a_perfect_score_has_no_interval_but_a_reason(faces: FaceSet) -> None:
     report = verify(faces, some_pairs(faces.labels))
     accuracy = by_name(report)["toy/accuracy"]
-    assert accuracy.value == 1.0
-    assert accuracy.interval[0] < 1.0
-    assert accuracy.method == "wilson"
+    assert (accuracy.value, accuracy.interval) == (1.0, None)
+    assert accuracy.note == "no interval: 0 of 400 pairs are decided wrongly, expected 10"
 
 
 def test_flip_test_sums_raw_embeddings(faces: FaceSet) -> None:

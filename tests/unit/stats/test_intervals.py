@@ -166,8 +166,9 @@ def test_few_errors_are_not_resampled() -> None:
     correct = np.ones(2000, bool)
     correct[:9] = False
     found = accuracy_uncertainty(correct, same, pairs, rng(), 100)
-    assert (found.interval, found.method, found.interval_over) == (wilson(1991, 2000), "wilson", "pairs")
-    assert found.note == "fewer than 10 errors to resample, so pairs are taken as independent"
+    assert found == Uncertainty(note="no interval: 9 of 2000 pairs are decided wrongly, expected 10")
+    found = accuracy_uncertainty(~correct, same, pairs, rng(), 100)
+    assert found == Uncertainty(note="no interval: 9 of 2000 pairs are decided rightly, expected 10")
     correct[9] = False
     assert accuracy_uncertainty(correct, same, pairs, rng(), 100).method == "bootstrap"
     perfect = tar_uncertainty(scores + 9.0 * same, same, 0.05, pairs, rng(), 100)

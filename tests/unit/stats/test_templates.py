@@ -165,6 +165,10 @@ def test_intervals_are_withheld_with_the_reason(people: Any) -> None:
     (unknown,) = tar_uncertainties(points[1:], scores, same, None, RNG(0), 100)
     assert unknown.method == "wilson"
     assert unknown.note == "subjects of the templates are not known, so pairs are taken as independent"
+    perfect = scores + 2.0 * same
+    one = points_at_most(perfect[same], perfect[~same], [1e-1])
+    (sure,) = tar_uncertainties(one, perfect, same, known, RNG(0), 100)
+    assert sure.note == f"no interval: 0 of {same.sum()} genuine pairs lie below the threshold, expected 10"
     (handful,) = tar_uncertainties(points[1:], scores, same, PairSubjects(known.a, known.b, 12), RNG(0), 100)
     assert handful.note == "no interval: 12 identities are too few to resample, expected 20"
 
