@@ -21,6 +21,7 @@ GENUINE_COLOR, IMPOSTOR_COLOR = "#0072B2", "#D55E00"  # told apart by color-blin
 BINS = 80
 ROC_POINTS = 500
 _LOWEST_FAR = 1e-4
+_DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 
 
 def new_figure(width_in: float = 5.0, height_in: float = 3.4) -> tuple[Figure, Axes]:
@@ -99,6 +100,38 @@ def roc_curve(genuine: Doubles, impostor: Doubles, title: str, lowest_far: float
     axes.set_xlim(max(lowest_far, 0.5 / len(impostor)), 1)
     axes.grid(alpha=0.3)
     return to_png(figure)
+
+
+def det_curve(genuine: Doubles, impostor: Doubles, title: str, lowest_far: float = _LOWEST_FAR) -> bytes:
+    """Detection error trade-off: miss rate over false accept rate, both axes scaled by normal deviates.
+
+    Source: Martin, Doddington, Kamm, Ordowski and Przybocki, Eurospeech 1997.
+    """
+    from scipy.special import ndtri
+
+    figure, axes = new_figure()
+    x, y = det_points(genuine, impostor)
+    axes.plot(x, y, color=GENUINE_COLOR)
+    ticks, labels = ndtri(_DET_TICKS), [f"{tick:g}" for tick in _DET_TICKS]
+    axes.set_xticks(ticks, labels, rotation=45)
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="false accept rate", ylabel="miss rate", title=title)
+    axes.set(xlim=(ndtri(max(lowest_far, 0.5 / len(impostor))), ndtri(0.99)), ylim=(y.min() - 0.2, y.max() + 0.2))
+    axes.grid(alpha=0.3)
+    return to_png(figure)
+
+
+def det_points(genuine: Doubles, impostor: Doubles) -> tuple[Doubles, Doubles]:
+    """Normal deviates of false accept and miss rates, each [<= ROC_POINTS]: a line where both scores are normal.
+
+    A rate of 0 (or 1) is drawn at half an error, where it would lie infinitely far out.
+    """
+    from scipy.special import ndtri
+
+    far, tar = roc_points(genuine, impostor)
+    rates = ((far, 0.5 / len(impostor)), (1 - tar, 0.5 / len(genuine)))
+    x, y = (np.asarray(ndtri(rate.clip(least, 1 - least))) for rate, least in rates)
+    return x, y
 
 
 def roc_points(genuine: Doubles, impostor: Doubles) -> tuple[Doubles, Doubles]:

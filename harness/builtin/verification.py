@@ -122,10 +122,11 @@ def _power(far: float) -> str:
 
 
 def _figures(name: str, scores: Doubles, pairs: PairSet) -> dict[str, bytes]:
-    from harness.figures import roc_curve, score_histogram
+    from harness.figures import det_curve, roc_curve, score_histogram
 
     genuine, impostor = scores[pairs.same], scores[~pairs.same]
     return {
         f"{name}-scores": score_histogram(genuine, impostor, name),
         f"{name}-roc": roc_curve(genuine, impostor, name),
+        f"{name}-det": det_curve(genuine, impostor, name),
     }

@@ -106,7 +106,7 @@ def test_verification_reports_metrics_tables_and_figures(crowd: FaceSet) -> None
     assert (table["a"] == pairs.a).all()
     assert -1 <= table["score"].min() <= table["score"].max() <= 1
     assert all(data.startswith(PNG) for data in report.figures.values())
-    assert set(report.figures) == {"toy-scores", "toy-roc"}
+    assert set(report.figures) == {"toy-scores", "toy-roc", "toy-det"}
 
 
 def test_verification_of_shuffled_labels_is_chance(faces: FaceSet) -> None:

@@ -113,7 +113,7 @@ def test_metrics(made: Made) -> None:
 
 def test_figures(made: Made) -> None:
     report = evaluate(*made[:2])
-    assert set(report.figures) == {"fw-ijb-scores", "fw-ijb-roc"}
+    assert set(report.figures) == {"fw-ijb-scores", "fw-ijb-roc", "fw-ijb-det"}
     assert all(png.startswith(b"\x89PNG") for png in report.figures.values())
 
 
