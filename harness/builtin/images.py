@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
 from harness.components import ImageBatch, License, Run, SamplePlan, Settings, Source
 from harness.components.data import Images
+from harness.data.datasets import numeric_order, parquet_files
+from harness.data.pictures import SUFFIXES, decode, read_file
 from harness.errors import DataError, InputError
-from harness.faces.coding import decode_image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"})
 BATCH = 64
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_SCHEMA = pa.schema([("identity", pa.int64()), ("sample", pa.int64()), ("image", _IMAGE)])
 
 
 class ImagesSettings(Settings):
@@ -41,7 +44,7 @@ class ImagesSource(Source):
 
     Settings = ImagesSettings
     license = License("the dataset's own terms")
-    code = ("harness.builtin.images",)
+    code = ("harness.builtin.images", "harness.data.pictures")
 
     @cached_property
     def files(self) -> list[tuple[int, int, Path]]:
@@ -49,6 +52,7 @@ class ImagesSource(Source):
 
         Raises:
             InputError: no image is there, or a range of identities is empty.
+            DataError: a folder holds none, though it counts as an identity.
         """
         root: Path = self.settings.path
         if not root.is_dir():
@@ -63,6 +67,11 @@ class ImagesSource(Source):
         ]
         if not listed:
             raise InputError(f"{root}: no image found; expected NAME/IMAGE with one of {', '.join(sorted(SUFFIXES))}")
+        filled = {identity for identity, _, _ in listed}
+        empty = [folder for identity, folder in enumerate(people) if identity not in filled]
+        if empty:
+            text = f"{empty[0]}: no image in it, so the identity is empty ({len(empty)} of {len(people)} are)"
+            raise DataError(f"{text}; remove the folder or add its images")
         wanted = [item for item in listed if self._wanted(item[0])]
         if not wanted:
             raise InputError(f"{root}: identities {list(self.settings.identities)} of {len(people)} hold no image")
@@ -70,16 +79,35 @@ class ImagesSource(Source):
 
     @cached_property
     def table(self) -> pa.Table | None:
-        """The table of a parquet dataset, or None for a folder tree."""
-        paths = sorted(self.settings.path.glob("*.parquet")) or sorted(self.settings.path.glob("shards/*.parquet"))
+        """The table of a parquet dataset, or None for a folder tree.
+
+        Raises:
+            DataError: it is no such table, a value is missing, or an image is there twice.
+        """
+        paths = parquet_files(self.settings.path)
         if not paths:
             return None
         try:
-            table = pa.concat_tables([pq.read_table(path, columns=["identity", "sample", "image"]) for path in paths])
-        except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise DataError(f"{self.settings.path}: expected columns identity, sample, image ({error})") from error
+            table = pa.concat_tables([pq.read_table(path, schema=_SCHEMA) for path in paths])
+        except (OSError, pa.ArrowException) as error:
+            text = " ".join(f"expected columns identity, sample, image {{bytes, path}} ({error})".split())
+            raise DataError(f"{self.settings.path}: {text}") from error
+        self._check(table)
         wanted = [self._wanted(int(identity)) for identity in table["identity"].to_pylist()]
         return table.filter(pa.array(wanted))
+
+    def _check(self, table: pa.Table) -> None:
+        places = list(zip(table["identity"].to_pylist(), table["sample"].to_pylist(), strict=True))
+        encoded = pc.struct_field(table["image"], "bytes")
+        missing = [row for row, place in enumerate(places) if None in place or not encoded[row].is_valid]
+        if missing:
+            text = f"row {missing[0]} lacks its identity, sample or image"
+            raise DataError(f"{self.settings.path}: {text}; expected columns identity, sample, image {{bytes, path}}")
+        if len(set(places)) < len(places):
+            identity, sample = next(place for place, count in Counter(places).items() if count > 1)
+            raise DataError(
+                f"{self.settings.path}: sample {sample} of identity {identity} is there twice; number it anew"
+            )
 
     def _wanted(self, identity: int) -> bool:
         if self.settings.identities is None:
@@ -92,7 +120,7 @@ class ImagesSource(Source):
         state = hashlib.sha256()
         if self.table is None:
             for identity, sample, path in self.files:
-                state.update(f"{identity},{sample},".encode() + hashlib.sha256(path.read_bytes()).digest())
+                state.update(f"{identity},{sample},".encode() + hashlib.sha256(read_file(path)).digest())
         else:
             for row in self.table.to_pylist():
                 state.update(f"{row['identity']},{row['sample']},".encode() + row["image"]["bytes"])
@@ -124,7 +152,7 @@ class ImagesSource(Source):
             places = {(identity, sample): path for identity, sample, path in self.files}
 
             def fetch(key: tuple[int, int]) -> tuple[bytes, str]:
-                return places[key].read_bytes(), str(places[key])
+                return read_file(places[key]), str(places[key])
         else:
             columns = zip(self.table["identity"].to_pylist(), self.table["sample"].to_pylist(), strict=True)
             rows = {key: row for row, key in enumerate(columns)}
@@ -134,16 +162,10 @@ class ImagesSource(Source):
                 return images[rows[key]].as_py()["bytes"], f"{where}: identity {key[0]}, sample {key[1]}"
 
         def read(identity: int, sample: int) -> Images:
-            image = decode_image(*fetch((identity, sample)))
+            image = decode(*fetch((identity, sample)))
             return image if self.settings.size_px is None else square(image, self.settings.size_px)
 
         return read
-
-
-def numeric_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key: numbers in a name compare as numbers, so 2 comes before 10 (methods: trap E7)."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
 
 
 def square(image: Images, size_px: int) -> Images:

@@ -145,7 +145,8 @@ class FolderData(DataSet):
     """A folder of images per identity; people are numbered in numeric order of their folders' names.
 
     ``labels`` gives a person's folder for every identity. ``clashes`` lists names that some file systems cannot tell
-    apart: equal but for case or Unicode form; ``others`` counts what is there and is not taken for an image.
+    apart: equal but for case or Unicode form; ``empty`` the folders without an image; ``others`` counts what is there
+    and is not taken for an image.
     """
 
     kind = "folder"
@@ -154,6 +155,7 @@ class FolderData(DataSet):
         super().__init__(path)
         people = sorted((entry for entry in path.iterdir() if entry.is_dir()), key=numeric_order)
         folders = [(person, sorted(filter(_is_image, person.iterdir()), key=numeric_order)) for person in people]
+        self.empty = [person for person, files in folders if not files]
         folders = [(person, files) for person, files in folders if files]
         self.labels = [person.name for person, _ in folders]
         self.files = [file for _, files in folders for file in files]
@@ -343,10 +345,10 @@ def content(dataset: DataSet) -> str:
     return state.hexdigest()
 
 
-def numeric_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key: numbers in a name compare as numbers, so 2 comes before 10."""
+def numeric_order(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+    """Sort key: numbers in a name compare as numbers, so 2 comes before 10 (methods: trap E7); 01 and 1 as names."""
     parts = re.split(r"([0-9]+)", path.name)
-    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts if part]
+    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts if part], path.name
 
 
 def _is_image(path: Path) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from harness.components.data import Images, Ints
 from harness.data.datasets import DataSet, FolderData, RecordData, content
 from harness.data.pictures import decode, read_header
+from harness.data.recordio import unpack_record
 from harness.errors import DataError
 from harness.faces.coding import pixel_digest
 from harness.faces.crops import TEMPLATE_SIZE_PX, template
@@ -165,15 +166,23 @@ def _judge_sizes(dataset: DataSet, found: Findings) -> None:
 def _judge_names(dataset: DataSet, found: Findings) -> None:
     if isinstance(dataset, FolderData):
         found.problems += _first(dataset.clashes, "pairs of names clash on other file systems")
+        found.problems += _first([f"{person}: no image in it" for person in dataset.empty], "identities are empty")
         if dataset.others:
             found.notes.append(f"{dataset.others} files and folders are not NAME/IMAGE and were not read")
 
 
 def _judge_index(dataset: DataSet, found: Findings) -> None:
-    if isinstance(dataset, RecordData):
-        records, listed = sum(1 for _ in dataset.file.scan()), len(dataset.file.index[0])
-        if records != listed:
-            found.problems.append(f"{dataset.file.path}: {records} records, of which the index lists {listed}")
+    if not isinstance(dataset, RecordData):
+        return
+    file, records, empty = dataset.file, 0, list[str]()
+    for offset, payload in file.scan():
+        record = unpack_record(payload, file.place(offset))
+        if records and record.vector and not record.data and record.labels[0] >= record.labels[-1]:  # a range of keys
+            empty.append(f"{file.place(offset)}: an identity without images")
+        records += 1
+    if records != len(file.index[0]):
+        found.problems.append(f"{file.path}: {records} records, of which the index lists {len(file.index[0])}")
+    found.problems += _first(empty, "identities are empty")
 
 
 def _judge_duplicates(dataset: DataSet, digests: Any, found: Findings) -> None:

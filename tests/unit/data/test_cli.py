@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,24 @@ def test_check_names_that_clash(tree: Path, encode: Callable[..., bytes]) -> Non
     found = open_dataset(tree)
     assert isinstance(found, FolderData)
     assert found.labels == ["Ann_Lee", "Bo", "Zoë_Müller"]
+
+
+def test_check_names_empty_identities(tree: Path, tmp_path: Path, faces: list[bytes]) -> None:
+    (tree / "Cy").mkdir()
+    (problem,) = checked(tree)["problems"]
+    assert problem == f"{tree / 'Cy'}: no image in it"
+    path = tmp_path / "train.rec"
+    with RecordWriter(path) as writer:
+        for identity, face in zip([0, 0, 1], faces, strict=False):
+            writer.add(identity, face)
+    assert checked(path)["problems"] == []
+    data = path.read_bytes()
+    last = RecordFile(path).index[1][-1]  # the record of identity 1, whose range is made empty
+    whole = bytearray(data)
+    whole[last + 32 : last + 40] = struct.pack("<2f", 4, 4)
+    path.write_bytes(whole)
+    (problem,) = checked(path)["problems"]
+    assert problem == f"{path}: record at byte {last:,}: an identity without images"
 
 
 def test_check_tells_what_it_does_not_read(tree: Path, rec_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from harness.builtin.ijb_files import IJBB, IJBC, IJBFilesSettings
@@ -234,6 +236,46 @@ def test_bytes_that_are_no_text(folder: Path) -> None:
     assert refused(folder) == f"{MEDIA_NAME}: row 2, image: invalid UTF8 data; expected a name in UTF-8"
     path.write_bytes(b"\0" * (9 << 20))
     assert refused(folder).startswith(f"{MEDIA_NAME}: a row is longer than 4,194,304 bytes")
+
+
+TOKENS = st.sampled_from(
+    ["7", "12", "501", "0", "1", "-1", "1.png", "2.png", "nan", "1e99", "", " ", "\t", "\n", '"', "é"]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from([MEDIA_NAME, POINTS_NAME, PAIRS_NAME]))
+def test_any_lists(data: st.DataObject, name: str, folder: Path, lists: dict[str, bytes]) -> None:
+    """Changed, cut and added text is one line that names the file, or it is read to the last row."""
+    whole = bytearray(lists[name])
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    whole = whole[: data.draw(st.one_of(st.none(), st.integers(0, len(whole))))]
+    whole += " ".join(data.draw(st.lists(TOKENS, max_size=8))).replace(" \n ", "\n").encode()
+    for other, text in lists.items():
+        (folder / "meta" / other).write_bytes(whole if other == name else text)
+    try:
+        found = IJBFolder(folder, "ijbc")
+        pairs, subjects = found.pairs, found.subjects
+    except DataError as error:
+        message = str(error)
+        assert message.startswith(str(folder / "meta"))
+        assert len(message.splitlines()) == 1
+    else:
+        rows = {file.name: sum(map(bool, file.read_bytes().splitlines())) for file in found.files()}
+        assert rows == {
+            MEDIA_NAME: len(found.faces.names),
+            POINTS_NAME: len(found.faces.score),
+            PAIRS_NAME: len(pairs.a),
+        }
+        assert max(pairs.a.max(), pairs.b.max()) < len(subjects) == len(found.faces.template_ids)
+        assert np.isfinite(found.faces.landmarks).all()
+
+
+@pytest.fixture
+def lists(folder: Path) -> dict[str, bytes]:
+    """The three text files as they were written."""
+    return {name: (folder / "meta" / name).read_bytes() for name in (MEDIA_NAME, POINTS_NAME, PAIRS_NAME)}
 
 
 def test_missing_files_and_folders(folder: Path) -> None:
