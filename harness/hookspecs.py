@@ -36,6 +36,11 @@ def register_recognizers(register: Register) -> None:
 
 
 @hookspec
+def register_attribute_predictors(register: Register) -> None:
+    """Offer predictors of pose, age and the like for real faces (``harness.components.AttributePredictor``)."""
+
+
+@hookspec
 def register_weights(register: Register) -> None:
     """Offer small weights shipped as package data, used in suites as ``demo:NAME``.
 

@@ -18,6 +18,7 @@ from harness.errors import InputError
 KINDS = (
     "sources",
     "recognizers",
+    "attribute_predictors",
     "weights",
     "contexts",
     "generators",

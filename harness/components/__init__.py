@@ -4,6 +4,7 @@ Nothing here imports torch when it is imported: settings are validated before an
 """
 
 from harness.components.aligner import Aligner
+from harness.components.attributes import AttributePredictor
 from harness.components.base import Component, Crop, License, NoSettings, Settings
 from harness.components.contexts import ContextLaw
 from harness.components.data import (
@@ -29,6 +30,7 @@ from harness.components.trainer import Trainer
 __all__ = [
     "AlignedBatch",
     "Aligner",
+    "AttributePredictor",
     "Component",
     "ContextLaw",
     "Crop",

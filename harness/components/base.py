@@ -46,7 +46,7 @@ class Crop:
 
 
 class Component:
-    """Base of sources, recognizers, context laws, generators, aligners, trainers, protocols and evaluators.
+    """Base of sources, recognizers, predictors, context laws, generators, aligners, trainers, protocols, evaluators.
 
     Class attributes:
         Settings: pydantic schema; every field says its unit, source and range.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from harness_id3.attributes import NAMES, decode_attributes, encode_attributes
+from harness_id3.attributes import NAMES, decode_attributes, draw_attributes, encode_attributes
 from harness_id3.embeddings import embeddings_around
 from harness_id3.network import ATTRIBUTE_DROPOUT, TOKENS, AttributeTokens, ID3Network
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from harness.errors import StageError
 
 angles = st.floats(-90, 90, width=32)
 
@@ -40,6 +44,49 @@ def test_what_is_not_known() -> None:
     assert np.isnan(scaled[1]).all()
     assert np.isnan(encode_attributes({name: whole[name] for name in NAMES[1:]}, 2)).all()
     assert np.isnan(encode_attributes({}, 3)).all()
+
+
+TABLE = np.array([[0.5, 0.0, 0.0, -0.5], [-0.25, 0.125, 0.0, 0.0], [0.0, 0.0, 0.25, 0.8]], np.float32)
+RANGE = (60.0, 20.0, 0.0)
+
+
+def drawn(law: Any, pose_only: bool = False, table: np.ndarray = TABLE, seed: int = 0) -> np.ndarray:
+    """Of 2,000 images of identity 7."""
+    return draw_attributes(table, law, RANGE, pose_only, seed, [7] * 2000, range(2000))
+
+
+def test_uniform_pose_fills_its_range_and_keeps_the_tables_ages() -> None:
+    found = decode_attributes(drawn("uniform-pose"))
+    for name, limit in zip(("yaw", "pitch"), RANGE, strict=False):
+        assert np.abs(found[name]).max() <= limit + 1e-4
+        assert np.histogram(found[name], 4, (-limit, limit))[0].min() > 400, "500 of each quarter are expected"
+    assert not found["roll"].any()
+    assert abs(np.corrcoef(found["yaw"], found["pitch"])[0, 1]) < 0.1
+    assert set(found["age"].tolist()) == set(decode_attributes(TABLE)["age"].tolist())
+
+
+@pytest.mark.parametrize("law", ["table", "uniform-pose"])
+def test_pose_only_holds_the_age(law: Any) -> None:
+    whole, held = drawn(law), drawn(law, pose_only=True)
+    assert np.array_equal(held[:, :3], whole[:, :3])
+    assert held[:, 3] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("law", ["table", "uniform-pose"])
+def test_drawn_attributes_are_functions_of_their_place(law: Any) -> None:
+    whole = drawn(law)
+    part = draw_attributes(TABLE, law, RANGE, False, 0, [3, 7, 7], [5, 900, 4])
+    assert np.array_equal(part[1:], whole[[900, 4]])
+    assert not np.array_equal(whole, drawn(law, seed=1))
+
+
+def test_without_a_table_there_is_nothing_to_draw() -> None:
+    empty = TABLE[:0]
+    assert np.isnan(drawn("table", table=empty)).all()
+    assert np.isnan(drawn("none")).all()
+    for law, pose_only in (("uniform-pose", False), ("table", True)):
+        with pytest.raises(StageError, match="fitted without attributes"):
+            drawn(law, pose_only, table=empty)
 
 
 def tokens() -> AttributeTokens:

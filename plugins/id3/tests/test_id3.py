@@ -139,11 +139,45 @@ def test_sampling_needs_the_recognizer(model: Model, anchors: np.ndarray) -> Non
         {"bounds": [0.9, 0.7]},
         {"bounds": [0.5, 1.1]},
         {"bounds": [-2, 0]},
+        {"pose_range": [100, 20, 10]},
+        {"attributes": "none", "pose_only": True},
+        {"gamma": 0, "clip_norm": 1},
+        {"gamma": 0, "guide_below": 800},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ID3SampleSettings(**wrong)
+
+
+def test_the_options_of_score_and_attributes_reach_the_images(model: Model, anchors: np.ndarray) -> None:
+    def made(**settings: Any) -> np.ndarray:
+        return images(model, planned(model, anchors, 1, **settings), **settings)
+
+    plain = made(gamma=0.0)
+    apart = [distance(made(gamma=20.0, **more), plain) for more in ({}, {"clip_norm": 1e-3}, {"guide_below": 1})]
+    assert apart[0] > max(apart[1:])
+    assert apart[1] <= GREY_LEVELS, "gradients of next to no length"
+    uniform = planned(model, anchors, 1, attributes="uniform-pose", pose_only=True).items["attributes"]
+    assert np.abs(uniform[:, :3] * 90 / (60, 20, 10)).max() <= 1 + 1e-6
+    assert len(np.unique(uniform[:, 3])) == 1
+    assert not np.array_equal(made(attributes="uniform-pose"), made())
+
+
+@pytest.mark.parametrize("pose_only", [True, False])
+def test_a_fit_on_pose_alone_has_one_age(tmp_path: Path, model: Model, pose_only: bool) -> None:
+    """Faces of which nobody knows the age are without attributes, unless the fit asks for their pose alone."""
+    writer, random = ShardWriter(tmp_path, 0), np.random.default_rng(0)
+    for sample in range(4):
+        picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        writer.add(0, sample, picture, attributes={"yaw": 9.0 * sample, "pitch": 0.0, "roll": 0.0})
+    writer.close()
+    write_items(tmp_path, 1)
+    short = {"size_px": 32, "network": "demo", "autoencoder_steps": 1, "steps": 1, "batch_size": 2}
+    fit = ID3(ID3FitSettings(**short, pose_only=pose_only))
+    table = fit.fit(FaceSet(tmp_path, Crop("raw", 32)), model.recognizer, Run(seed=0)).tensors["attribute_table"]
+    expected = [[0.1 * sample, 0, 0, 0] for sample in range(4)] if pose_only else []
+    torch.testing.assert_close(table.float(), torch.tensor(expected).reshape(-1, 4), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -135,5 +135,27 @@ def test_one_image_does_not_see_another() -> None:
         torch.testing.assert_close(alone, together[part])
 
 
+def test_a_long_gradient_is_cut_and_a_short_one_is_left() -> None:
+    def adjusted(clip_norm: float | None = None) -> Tensor:
+        return with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 1.0, clip_norm=clip_norm)(X, T)
+
+    scale = (1 - SCHEDULE.levels(T)).sqrt() * identity_weight(T, 24).view(-1, 1, 1, 1)
+    g = (smooth_denoise(X, T) - adjusted()) / scale
+    norms = g.flatten(1).norm(dim=1)
+    bound = float(norms.sort().values[1])  # one is longer, one is as long, one is shorter
+    clipped = (smooth_denoise(X, T) - adjusted(bound)) / scale
+    torch.testing.assert_close(clipped.flatten(1).norm(dim=1), norms.clamp(max=bound))
+    torch.testing.assert_close(F.cosine_similarity(clipped.flatten(1), g.flatten(1)), torch.ones(3).double())
+    assert torch.equal(adjusted(1e9), adjusted())
+
+
+def test_the_score_is_adjusted_below_a_step_only() -> None:
+    everywhere = with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 1.0)
+    below = with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 1.0, below=13)
+    assert torch.equal(below(X, T), smooth_denoise(X, T))
+    assert torch.equal(below(X, T - 1), everywhere(X, T - 1))
+    assert not torch.equal(below(X, T - 1), smooth_denoise(X, T - 1))
+
+
 def test_gamma_zero_is_the_denoiser_itself() -> None:
     assert with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 0.0) is smooth_denoise

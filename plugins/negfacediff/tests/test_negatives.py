@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import StageError
 
-KINDS = ("close", "mid", "far", "random")
+KINDS = ("close", "mid", "far", "random", "previous")
 
 
 def unit(count: int, seed: int, width: int = 16) -> np.ndarray:
@@ -37,6 +37,7 @@ def test_everyone_has_a_negative_and_nobody_is_their_own(count: int, seed: int, 
     rounding = 1e-6
     assert (found["close"] >= found["mid"] - rounding).all()
     assert (found["mid"] >= found["far"] - rounding).all()
+    assert found["previous"] == pytest.approx(np.diagonal(cosine[:, np.arange(-1, count - 1)]), abs=rounding)
     others = np.where(np.eye(count, dtype=bool), np.nan, cosine)
     assert found["close"] == pytest.approx(np.nanmax(others, axis=1), abs=rounding)
     assert found["far"] == pytest.approx(np.nanmin(others, axis=1), abs=rounding)
@@ -44,22 +45,38 @@ def test_everyone_has_a_negative_and_nobody_is_their_own(count: int, seed: int, 
     assert found["mid"] == pytest.approx(ranked, abs=rounding)
 
 
-def test_the_published_pool_is_covered() -> None:
+def test_acceptance_8_the_published_pool() -> None:
     contexts = unit(10_050, 0, width=64)
-    close, far = negative_table(contexts, "close", 0), negative_table(contexts, "far", 0)
-    everyone = np.arange(len(contexts))
-    assert (close != everyone).all()
-    assert (far != everyone).all()
-    assert (np.einsum("id,id->i", contexts, contexts[close]) > 0.2).all()
-    assert (np.einsum("id,id->i", contexts, contexts[far]) < -0.2).all()
+    found = {}
+    for kind in ("close", "mid", "far"):
+        table = negative_table(contexts, kind, 0)
+        assert table.shape == (10_050,)
+        assert (table != np.arange(10_050)).all()
+        found[kind] = np.einsum("id,id->i", contexts, contexts[table])
+    assert (found["close"] >= found["mid"]).all()
+    assert (found["mid"] >= found["far"]).all()
+    assert (found["close"] > 0.2).all()
+    assert (np.abs(found["mid"]) < 0.02).all()
+    assert (found["far"] < -0.2).all()
 
 
-@pytest.mark.parametrize("kind", ["close", "mid", "far"])
+@pytest.mark.parametrize("count", [3, 4, 5, 8, 51, 52])
+def test_the_references_rules(count: int) -> None:
+    """Its "mid": the element floor(N / 2) of all N cosines in ascending order, oneself being the last of them."""
+    contexts = unit(count, 2)
+    cosine = contexts @ contexts.T
+    literal = np.array([np.argsort(row)[count // 2] for row in cosine])
+    assert np.array_equal(negative_table(contexts, "mid_reference", 0), literal)
+    assert np.array_equal(negative_table(contexts, "mid", 0), literal) == (count % 2 == 1)
+    assert negative_table(contexts, "previous", 0).tolist() == [count - 1, *range(count - 1)]
+
+
+@pytest.mark.parametrize("kind", ["close", "mid", "far", "mid_reference"])
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     contexts = unit(53, 1)
     whole = negative_table(contexts, kind, 0)
-    for block in (1, 7, 52, 53):
-        monkeypatch.setattr(negatives, "BLOCK", block)
+    for rows in (1, 7, 52, 53):
+        monkeypatch.setattr(negatives, "BLOCK", 53 * rows)
         assert np.array_equal(negative_table(contexts, kind, 0), whole)
 
 
@@ -83,3 +100,5 @@ def test_random_depends_on_the_place_and_not_on_the_pool() -> None:
 def test_one_identity_has_no_negative() -> None:
     with pytest.raises(StageError, match="the pool has 1"):
         negative_table(unit(1, 0), "far", 0)
+    with pytest.raises(StageError, match="mid_reference needs 3 identities, the pool has 2"):
+        negative_table(unit(2, 0), "mid_reference", 0)

@@ -127,6 +127,7 @@ def test_the_negative_is_chosen_over_the_whole_pool(model: Model, contexts: np.n
     cosine = contexts @ contexts.T - 2 * np.eye(6)
     assert np.array_equal(plan.pool["negative"], contexts[cosine.argmax(axis=1)])
     assert np.array_equal(plan.rows(0, 3).pool["negative"], plan.pool["negative"])
+    assert np.array_equal(planned(model, contexts, negative="previous").pool["negative"], np.roll(contexts, 1, axis=0))
 
 
 def test_settings() -> None:

@@ -9,6 +9,11 @@ def register_generators(register: Register) -> None:
 
 
 @hookimpl
+def register_attribute_predictors(register: Register) -> None:
+    register("landmark-pose", "harness_id3.pose:LandmarkPose")
+
+
+@hookimpl
 def register_contexts(register: Register) -> None:
     register("tammes", "harness_id3.anchors:Tammes")
 

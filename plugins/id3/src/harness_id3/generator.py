@@ -8,18 +8,19 @@ Source: ID3, arXiv 2409.17576. Its code is not public: what is reconstruction an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from harness import noise
-from harness.components import Model, Request, Run, SamplePlan
+from harness.components import AttributePredictor, Model, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
-from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
-from harness.errors import StageError
-from harness_id3.attributes import decode_attributes, encode_attributes
+from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings, T
+from harness.errors import InputError, StageError
+from harness.plugins import registry
+from harness.store.keys import source_digest
+from harness_id3.attributes import AGE_YEARS, ANGLE_DEG, Law, decode_attributes, draw_attributes, encode_attributes
 from harness_id3.embeddings import embeddings_around
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 KIND = "id3/1"
 Cosine = Annotated[float, Field(ge=-1, le=1)]
+Angle = Annotated[float, Field(ge=0, le=ANGLE_DEG)]
 # Bounds of the cosine to the anchor. The paper shows [0.5, 0.7] and [0.7, 0.9]; which its main table uses is not said.
 BOUNDS = (0.7, 0.9)
+PREDICT_BATCH = 256  # images handed to a predictor at once
 _TABLE, _NETWORK = "attribute_table", "attributes."
 
 
@@ -42,6 +45,11 @@ class ID3FitSettings(LatentFitSettings):
     """How to fit ID3."""
 
     inner_share: int = Field(2, ge=1, le=16, description="the inner product term sees one in this many of a batch")
+    predictors: tuple[str, ...] = Field(
+        (),
+        description="registered attribute predictors, for yaw, pitch, roll or age where the source has no such column",
+    )
+    pose_only: bool = Field(False, description="condition on pose alone: every image counts as of one age")
 
 
 class ID3SampleSettings(LatentSampleSettings):
@@ -50,9 +58,19 @@ class ID3SampleSettings(LatentSampleSettings):
     gamma: float = Field(1.0, ge=0, description="strength of the adjusted score; 0: the original score")
     through_denoiser: bool = Field(True, description="gradient through the denoiser too, or the cheap direct path only")
     bounds: tuple[Cosine, Cosine] = Field(BOUNDS, description="least and greatest cosine of an embedding to its anchor")
-    attributes: Literal["table", "none"] = Field(
-        "table", description="rows drawn from the source's attribute table, or no attributes"
+    clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of an image's gradient; null: no bound")
+    guide_below: int | None = Field(
+        None, ge=1, le=T, description="adjust the score at diffusion steps t below this one; null: at all"
     )
+    attributes: Law = Field(
+        "table",
+        description="rows drawn from the source's attribute table; uniform-pose: angles uniform in pose_range, age "
+        "from the table; none: no attributes",
+    )
+    pose_range: tuple[Angle, Angle, Angle] = Field(
+        (60.0, 20.0, 10.0), description="degrees of yaw, pitch and roll to either side, for uniform-pose"
+    )
+    pose_only: bool = Field(False, description="only pose varies: every image has the table's mean age")
 
     @field_validator("bounds")
     @classmethod
@@ -60,6 +78,14 @@ class ID3SampleSettings(LatentSampleSettings):
         if bounds[0] > bounds[1]:
             raise ValueError("the least cosine first")
         return bounds
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.gamma == 0 and (self.clip_norm is not None or self.guide_below is not None):
+            raise ValueError("clip_norm and guide_below: have no effect with gamma 0; leave them out")
+        if self.attributes == "none" and self.pose_only:
+            raise ValueError("pose_only true: has no effect with attributes none; leave it out")
+        return self
 
 
 class ID3(LatentGenerator):
@@ -71,6 +97,14 @@ class ID3(LatentGenerator):
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND, "latent-diffusion/1"})
+
+    def identity(self) -> dict[str, Any]:
+        """The settings, with the source of each predictor in place of its name alone."""
+        values = super().identity()
+        if isinstance(self.settings, ID3FitSettings):
+            modules = {name: _predictor(name).code_modules() for name in self.settings.predictors}
+            values["predictors"] = {n: [source_digest(m) for m in found] for n, found in modules.items()}
+        return values
 
     def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
         """Fit first stage and denoiser; the recognizer gives y and is the F of the loss.
@@ -89,7 +123,10 @@ class ID3(LatentGenerator):
         if recognizer is None:
             raise StageError("id3 needs a recognizer for its embeddings; give models.NAME.recognizer")
         s, judge = self.settings, recognizer
-        table = torch.from_numpy(encode_attributes(source.attributes, len(source)))
+        columns = known_attributes(source, s.predictors, run)
+        if s.pose_only:
+            columns["age"] = np.full(len(source), AGE_YEARS, dtype=np.float32)  # the middle, encoded as 0
+        table = torch.from_numpy(encode_attributes(columns, len(source)))
 
         def loss(data: Prepared, schedule: Schedule) -> Loss:
             return id3_loss(schedule, embedder(data.first_stage, judge), s.inner_share)
@@ -114,12 +151,9 @@ class ID3(LatentGenerator):
         assert request.contexts is not None
         assert model is not None
         plan = SamplePlan.grid(request.identities, request.per_identity, pool={"anchor": request.contexts})
-        table = np.asarray(model.tensors[_TABLE], dtype=np.float32)
-        if self.settings.attributes == "none" or not len(table):
-            drawn = np.full((len(plan), 4), np.nan, dtype=np.float32)
-        else:
-            where = noise.uniform(run.seed, plan.identities.tolist(), plan.samples.tolist(), 1, "id3-attributes")[:, 0]
-            drawn = table[(where * len(table)).astype(np.int64)]
+        table, s = np.asarray(model.tensors[_TABLE], dtype=np.float32), self.settings
+        who, which = plan.identities.tolist(), plan.samples.tolist()
+        drawn = draw_attributes(table, s.attributes, s.pose_range, s.pose_only, run.seed, who, which)
         return SamplePlan(plan.identities, plan.samples, {"attributes": drawn}, plan.pool)
 
     def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
@@ -145,11 +179,47 @@ class ID3(LatentGenerator):
             contexts = parts.unet.contextualise(y, extra_tokens=extra)
         embed = embedder(parts.first_stage, model.recognizer)
         plain = bind(parts.unet, contexts)
-        return with_identity_score(plain, y, embed, parts.schedule, s.gamma, through_denoiser=s.through_denoiser)
+        return with_identity_score(
+            plain,
+            y,
+            embed,
+            parts.schedule,
+            s.gamma,
+            through_denoiser=s.through_denoiser,
+            clip_norm=s.clip_norm,
+            below=s.guide_below,
+        )
 
     def attributes(self, rows: SamplePlan) -> Mapping[str, Any]:
         """The pose and age that were asked for."""
         return decode_attributes(rows.items["attributes"])
+
+
+def _predictor(name: str) -> type[AttributePredictor]:
+    found = registry().load("attribute_predictors", name)
+    if not issubclass(found, AttributePredictor):
+        raise InputError(f"id3: predictor {name!r} is {found.__name__}, expected an AttributePredictor")
+    return found
+
+
+def known_attributes(source: FaceSet, predictors: Sequence[str], run: Run) -> dict[str, Any]:
+    """The attributes of a source's faces, float32 [N] each, with those that it lacks from predictors.
+
+    Args:
+        predictors: registered names; the first one that gives an attribute is believed.
+    """
+    columns: dict[str, Any] = dict(source.attributes)
+    for name in predictors:
+        predictor = _predictor(name)()
+        lacking = [attribute for attribute in predictor.gives if attribute not in columns]
+        if not lacking:
+            continue
+        progress, parts = run.progress(len(source), f"{name} images"), []
+        for batch in source.batches(PREDICT_BATCH):
+            parts.append(predictor.predict(batch, run))
+            progress.advance(len(batch))
+        columns |= {each: np.concatenate([part[each] for part in parts]) for each in lacking}
+    return columns
 
 
 def embedder(first_stage: Any, recognizer: Recognizer) -> Embed:

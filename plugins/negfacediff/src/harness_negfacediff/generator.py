@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 # Guidance weight of the paper. Source: NegFaceDiff repository, README and first release
 WEIGHT = 0.5
 
-Negative = Literal["none", "null_projected", "null_zero", "close", "mid", "far", "random"]
+# Negatives that are another identity, by the table of the pool; the rest need none.
+_TABLES = ("close", "mid", "far", "random", "mid_reference", "previous")
+Negative = Literal["none", "null_projected", "null_zero", "close", "mid", "far", "random", "mid_reference", "previous"]
 
 
 class NegFaceDiffSettings(LatentSampleSettings):
@@ -36,7 +38,8 @@ class NegFaceDiffSettings(LatentSampleSettings):
     negative: Negative = Field(
         "far",
         description="far, mid, close, random: another identity; null_projected: a zero context through the projection "
-        "(the reference's null); null_zero: no context; none: the plain model",
+        "(the reference's null); null_zero: no context; none: the plain model; for parity, the reference's rules for "
+        "its mid, mid_reference, and for its random, previous: the identity before",
     )
     w: float = Field(WEIGHT, ge=0, le=20, description="guidance weight; published: 0.5")
     schedule: Literal["constant", "adaptive", "reverse-adaptive"] = Field(
@@ -62,7 +65,7 @@ class NegFaceDiff(LatentGenerator):
         """Choose every identity's negative, over the whole pool."""
         assert request.contexts is not None
         pool = {"context": request.contexts}
-        if self.settings.negative in ("close", "mid", "far", "random"):
+        if self.settings.negative in _TABLES:
             table = negative_table(request.contexts, self.settings.negative, run.seed)
             pool["negative"] = request.contexts[table]
         elif self.settings.negative == "null_projected":

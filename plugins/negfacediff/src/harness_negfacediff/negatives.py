@@ -16,15 +16,17 @@ from harness.errors import StageError
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-# Rows of the similarity matrix held at a time: 100,000 contexts need 400 MB per block of 1,000.
-BLOCK = 1_000
+# Cosines held at a time, 128 MB of them: memory does not grow with the pool.
+BLOCK = 2**25
 
-# From the cosines of one identity to the others [I - 1], self left out, to a place among them.
-_RULES: dict[str, Callable[[Floats], Ints]] = {
-    "close": lambda cosine: cosine.argmax(axis=1),
-    "far": lambda cosine: cosine.argmin(axis=1),
-    # Rank floor((N - 1) / 2) of the other N - 1, ascending. Ours: the reference ranks self as well.
-    "mid": lambda cosine: np.argsort(cosine, axis=1, kind="stable")[:, cosine.shape[1] // 2],
+# What stands for the cosine to oneself, so that it is never chosen, and the choice from cosines [B, I].
+_RULES: dict[str, tuple[float, Callable[[Floats], Ints]]] = {
+    "close": (-np.inf, lambda cosine: cosine.argmax(axis=1)),
+    "far": (np.inf, lambda cosine: cosine.argmin(axis=1)),
+    # Rank floor((I - 1) / 2) of the other I - 1, ascending. Ours: the reference's list ends with oneself.
+    "mid": (np.inf, lambda cosine: _rank(cosine, (cosine.shape[1] - 1) // 2)),
+    # Rank floor(I / 2), the reference's: the same one in a pool of odd size, the next one in a pool of even size.
+    "mid_reference": (np.inf, lambda cosine: _rank(cosine, cosine.shape[1] // 2)),
 }
 
 
@@ -33,31 +35,39 @@ def negative_table(contexts: Floats, kind: str, seed: int) -> Ints:
 
     Args:
         contexts: unit-norm contexts of the whole pool, [I, D].
-        kind: ``close``, ``mid``, ``far`` by cosine, or ``random``: a seeded uniform draw from the others.
+        kind: ``close``, ``mid``, ``mid_reference``, ``far`` by cosine; ``random``, a seeded uniform draw from the
+            others; or ``previous``, the reference's "random": the identity before, and for the first one the last.
         seed: of the random draw.
 
     Returns:
         int64 [I], places in the pool.
 
     Raises:
-        StageError: there are fewer than two identities.
+        StageError: there are fewer than two identities, or fewer than three for ``mid_reference``, whose rule gives
+            one of two identities itself.
     """
     count = len(contexts)
-    if count < 2:
-        raise StageError(f"a negative needs another identity, the pool has {count}")
+    least = 3 if kind == "mid_reference" else 2
+    if count < least:
+        raise StageError(f"negative {kind} needs {least} identities, the pool has {count}")
+    if kind == "previous":
+        return np.arange(-1, count - 1, dtype=np.int64) % count
     if kind == "random":
         draw = noise.uniform(seed, range(count), [0] * count, 1, "random-negative")[:, 0]
-        return _skip_self((draw * (count - 1)).astype(np.int64), np.arange(count))
+        place = (draw * (count - 1)).astype(np.int64)  # among the others
+        return place + (place >= np.arange(count))
     table = np.empty(count, dtype=np.int64)
-    for start in range(0, count, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, count))
-        cosine = contexts[rows] @ contexts.T  # [block, I]
-        others = np.ones_like(cosine, dtype=bool)
-        others[np.arange(len(rows)), rows] = False
-        table[rows] = _skip_self(_RULES[kind](cosine[others].reshape(len(rows), count - 1)), rows)
+    rows = max(1, BLOCK // count)
+    own, choose = _RULES[kind]
+    for start in range(0, count, rows):
+        cosine = contexts[start : start + rows] @ contexts.T  # [B, I]
+        cosine[np.arange(len(cosine)), np.arange(start, start + len(cosine))] = own
+        table[start : start + rows] = choose(cosine)
     return table
 
 
-def _skip_self(place: Ints, self_row: Ints) -> Ints:
-    """Turn a place among the others into a place in the pool."""
-    return place + (place >= self_row)
+def _rank(cosine: Floats, rank: int) -> Ints:
+    """Place of the value of an ascending rank in each row, the first of equal ones."""
+    value = np.partition(cosine, rank, axis=1)[:, rank, None]  # [B, 1]
+    place: Ints = (cosine == value).argmax(axis=1)
+    return place
