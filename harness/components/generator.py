@@ -23,7 +23,9 @@ class Generator(Component):
 
     Class attributes:
         Settings: schema of a row's settings: how to sample.
-        FitSettings: schema of a model's settings: how to fit. In ``fit``, ``self.settings`` is one of these.
+        FitSettings: schema of a model's settings: how to fit. In ``fit``, ``self.settings`` is one of these. A field
+            ``devices`` above 1 has the stage call ``fit`` in that many processes at once, of which the first one's
+            model counts (``harness.diffusion.ranks`` connects them).
         accepts: kinds of Model that it can sample from; empty when it needs none.
         fits: kind of Model that ``fit`` gives; empty when it cannot be fitted.
         first_stages: kinds of Model whose first stage ``fit`` can take over instead of fitting its own; it gets that

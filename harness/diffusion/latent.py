@@ -199,6 +199,7 @@ def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
         warmup=min(WARMUP_STEPS, steps // 10),
         dtype=settings.dtype,
         checkpoint_every=max(1, steps // CHECKPOINTS),
+        devices=settings.devices,
     )
 
 
@@ -294,6 +295,7 @@ def fit_latent_diffusion(
             warmup=min(WARMUP_STEPS, settings.steps // 10),
             dtype=settings.dtype,
             checkpoint_every=max(1, settings.steps // CHECKPOINTS),
+            devices=settings.devices,
         ),
         seed=run.seed,
         loss=_with_flips(objective) if settings.flip else objective,

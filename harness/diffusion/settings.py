@@ -39,6 +39,9 @@ class LatentFitSettings(Settings):
         "float32", description="of the network's forward pass; published: float16 with a scaled loss"
     )
     save: Literal["float32", "float16"] = Field("float32", description="of the weights on disk")
+    devices: int = Field(
+        1, ge=1, description="GPUs that share every batch, or processes without one; other noise, so it enters the key"
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -48,6 +51,8 @@ class LatentFitSettings(Settings):
                 f"size_px {self.size_px}: network {self.network!r} on first_stage {self.first_stage!r} halves images "
                 f"down to a {factor}th; give a multiple of {factor}"
             )
+        if self.batch_size % self.devices:
+            raise ValueError(f"batch_size {self.batch_size}: must be a multiple of devices {self.devices}")
         return self
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from harness.diffusion.autoencoder import SmallAutoencoder
 from harness.diffusion.ema import EMA
+from harness.diffusion.ranks import Ranks
 from harness.diffusion.schedule import Schedule
 from harness.diffusion.weights import load_strict
 from harness.errors import DataError, StageError, Stopped
@@ -68,6 +69,7 @@ class TrainSettings:
         ema: keep an averaged copy of the weights.
         checkpoint_every: steps between checkpoints; 0 writes none.
         log_every: steps between logged losses (means since the last).
+        devices: processes that share each batch, see ``harness.diffusion.ranks``.
     """
 
     steps: int
@@ -79,6 +81,7 @@ class TrainSettings:
     ema: bool = True
     checkpoint_every: int = 0
     log_every: int = 100
+    devices: int = 1
 
     def lr(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -182,10 +185,11 @@ class _State:
     ema: EMA | None
     generator: torch.Generator
     scaler: GradScaler
+    ranks: Ranks
     step: int = 0
 
     def checkpoint(self) -> dict[str, Tensor]:
-        state = {"step": torch.tensor(self.step), "generator": self.generator.get_state()}
+        state = {"step": torch.tensor(self.step), "generator": self.ranks.gather(self.generator.get_state())}
         state |= {f"raw.{n}": t.detach().clone() for n, t in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {f"ema.{n}": t.clone() for n, t in self.ema.state_dict().items()}
@@ -213,7 +217,8 @@ class _State:
             }
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({n: v.item() for n, v in below("scaler.").items()})
-        self.generator.set_state(state["generator"].cpu())
+        saved = state["generator"].cpu()  # of every process
+        self.generator.set_state(saved[self.ranks.rank].clone() if self.ranks.count > 1 else saved)
         self.step = int(state["step"])
 
 
@@ -237,10 +242,12 @@ def train(
     hooks = hooks or Hooks()
     count = _count(data)
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
-    generator = torch.Generator().manual_seed(int(numpy_generator(seed, "training/noise").integers(2**62)))
     device = next(module.parameters()).device
+    ranks = Ranks(settings.devices, device)
+    purpose = f"training/noise/{ranks.rank}" if ranks.rank else "training/noise"
+    generator = torch.Generator().manual_seed(int(numpy_generator(seed, purpose).integers(2**62)))
     scaler = GradScaler(device.type, enabled=settings.dtype == "float16")
-    state = _State(module, optimiser, EMA(module) if settings.ema else None, generator, scaler)
+    state = _State(module, optimiser, EMA(module) if settings.ema else None, generator, scaler, ranks)
     saved = hooks.restore()
     if saved is not None:
         state.restore(saved)
@@ -265,10 +272,10 @@ def _steps(
 ) -> Iterator[tuple[int, float]]:
     recent: list[float] = []
     while state.step < settings.steps:
-        if hooks.stop_requested():
+        if state.ranks.mean(float(hooks.stop_requested())) > 0:  # asked of the first process, obeyed by all
             hooks.save(state.checkpoint())
             raise Stopped(f"training stopped after {state.step} of {settings.steps} steps; a checkpoint was kept")
-        rows = torch.from_numpy(batch_rows(seed, state.step, count, settings.batch_size))
+        rows = torch.from_numpy(state.ranks.share(batch_rows(seed, state.step, count, settings.batch_size)))
         recent.append(_one_step(state, {n: t[rows] for n, t in data.items()}, loss, settings))
         hooks.on_step(state.step)
         if state.step % settings.log_every == 0 or state.step == settings.steps:
@@ -288,7 +295,7 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
         group["lr"] = settings.lr(state.step)
     with torch.autocast(device.type, getattr(torch, settings.dtype), enabled=settings.dtype != "float32"):
         value = loss(state.module, batch, state.generator)
-    number = float(value.detach())
+    number = state.ranks.mean(float(value.detach()))
     if not math.isfinite(number):
         raise StageError(
             f"training {type(state.module).__name__}: the loss is {number} at step {state.step} "
@@ -297,6 +304,7 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
         )
     state.optimiser.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+    state.ranks.average_gradients(state.module.parameters())
     state.scaler.step(state.optimiser)
     state.scaler.update()
     state.step += 1

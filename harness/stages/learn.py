@@ -10,9 +10,11 @@ import numpy as np
 
 from harness.components.data import Ints, Model, SamplePlan
 from harness.components.recognizer import Recognizer
+from harness.components.run import Run
 from harness.errors import StageError
 from harness.faces.faceset import OK, FaceSet
 from harness.stages.context import WEIGHTS_FILE, Stage, write_plan
+from harness.stages.helpers import helpers
 from harness.store.keys import digest
 from harness.store.weights import WeightsInfo, read_info, weights_content, write_weights
 
@@ -51,11 +53,10 @@ def _weights(stage: Stage) -> dict[str, Any]:
 
 
 def _fit(stage: Stage) -> dict[str, Any]:
-    source, recognizer = stage.faces("source"), stage.recognizer()
-    assert source is not None
-    given = stage.first_stage()
-    further = {} if given is None else {"first_stage": given}
-    model: Model = stage.component.fit(source, recognizer, stage.run, **further)
+    devices = getattr(stage.component.settings, "devices", 1)
+    with helpers(stage.spec, stage.store.root, stage.device, devices):
+        model = fit(stage, stage.run)
+    recognizer = stage.recognizer()
     info = WeightsInfo(
         role="model",
         kind=model.kind,
@@ -64,6 +65,15 @@ def _fit(stage: Stage) -> dict[str, Any]:
         **_terms(stage),
     )
     return _save(stage, model.tensors, info)
+
+
+def fit(stage: Stage, run: Run) -> Model:
+    """What the stage's generator fits to the stage's source."""
+    source, given = stage.faces("source"), stage.first_stage()
+    assert source is not None
+    further = {} if given is None else {"first_stage": given}
+    model: Model = stage.component.fit(source, stage.recognizer(), run, **further)
+    return model
 
 
 def _train(stage: Stage) -> dict[str, Any]:
