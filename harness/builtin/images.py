@@ -98,8 +98,8 @@ class ImagesSource(Source):
 
     def _check(self, table: pa.Table) -> None:
         places = list(zip(table["identity"].to_pylist(), table["sample"].to_pylist(), strict=True))
-        encoded = pc.struct_field(table["image"], "bytes")
-        missing = [row for row, place in enumerate(places) if None in place or not encoded[row].is_valid]
+        filled = pc.is_valid(pc.struct_field(table["image"], "bytes")).to_pylist()
+        missing = [row for row, place in enumerate(places) if None in place or not filled[row]]
         if missing:
             text = f"row {missing[0]} lacks its identity, sample or image"
             raise DataError(f"{self.settings.path}: {text}; expected columns identity, sample, image {{bytes, path}}")

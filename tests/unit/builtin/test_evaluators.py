@@ -247,6 +247,10 @@ def test_separability_refuses_what_it_cannot_measure(
         separate(make_faces(images[:6], np.arange(6)))
     with pytest.raises(StageError, match="6 images of 1 identities"):
         separate(make_faces(images[:6], np.zeros(6, np.int64)))
+    broken = Pixels()
+    broken.broken = True
+    with pytest.raises(StageError, match="separability: 96 of 96 embeddings by the judge are not finite"):
+        separate(make_faces(*colored), broken)
     with pytest.raises(StageError, match="all genuine and all impostor scores are equal"):
         separate(make_faces(np.full((6, 32, 32, 3), 7, np.uint8), np.repeat(np.arange(3), 2)))
 
