@@ -12,7 +12,9 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "perf" / "sampling.py"
 def test_it_runs_and_both_ways_give_the_same_images() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--small"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line.split("|") for line in done.stdout.splitlines() if "DDIM" in line or "dpm" in line]
+    assert "Equal steps: DDIM 4. Equal quality: dpm-solver++ 2" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    lines = [row.split("|") for row in rows if "DDIM 4" in row or "dpm-solver++ 2" in row]
     assert len(lines) == 2 * 5, "guided and unguided, five ways each"
     apart = [tuple(float(value) for value in line[6].split(",")) for line in lines]
     for plain, ours, rough, *fewer in (apart[:5], apart[5:]):
