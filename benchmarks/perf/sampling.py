@@ -363,8 +363,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"# Sampling speed, {date.today().isoformat()}\n")
     print(f"Network {args.network}, {where}, Python {platform.python_version()}, torch {torch.__version__}; {clock},")
     print(f"ways in turn, median of {args.rounds} rounds (least to greatest ratio), batches of {args.batch}, seed 0.")
-    print(f"Equal steps: DDIM {args.steps}. Equal quality: {sampler} {steps}, as far as benchmarks/studies/sampler-steps")
-    print("has found it to be.")
+    print(f"Equal steps: DDIM {args.steps}. Equal quality: {sampler} {steps}, as far as")
+    print("benchmarks/studies/sampler-steps has found it to be.")
     if args.device == "cpu":
         print(f"A large 3 x 3 convolution reaches {peak_gflops(args):.0f} GFLOP/s in float32 here.")
     spawn = multiprocessing.get_context("spawn")
