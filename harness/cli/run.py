@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import workdir_option
+from harness.cli.signals import signals_raise
 from harness.store.stage import STAGES
 
 suite_argument = click.argument("suite", type=click.Path(path_type=Path))
@@ -47,7 +48,8 @@ def run(
     registry().manager.register(MlflowTracking(), name="mlflow")
     registry().manager.register(Terminal(), name="terminal")  # last, so it speaks first
     try:
-        results = Engine(plan, workdir, workers, device, only, until or "").run()
+        with signals_raise():
+            results = Engine(plan, workdir, workers, device, only, until or "").run()
     except KeyboardInterrupt:
         click.echo("stopped; run the same command again and it goes on from here", err=True)
         sys.exit(1)

@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
 from harness.cli.options import workdir_option
+from harness.cli.signals import signals_raise
 from harness.errors import HarnessError, InputError
 
 HOST = "127.0.0.1"
@@ -71,7 +70,7 @@ def serve(uri: str, port: int, workdir: Path) -> None:
     }
     folder = None if "MLFLOW_TRACKING_URI" in os.environ else workdir  # a relative URI is relative to this folder
     click.echo(f"MLflow starts on {url}, store {uri}")
-    with _signals_raise(), _child(command, {**os.environ, **quiet}, folder) as child:
+    with signals_raise(), _child(command, {**os.environ, **quiet}, folder) as child:
         _wait_until_up(child, url)
         click.echo(f"MLflow is on {url} (Ctrl-C ends it)")
         if status := child.wait():
@@ -110,22 +109,6 @@ def _end_with_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end this process in the same orderly way as Ctrl-C, unless it ignores them (nohup)."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    heeded = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait_until_up(child: subprocess.Popen[bytes], url: str) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import psutil
+import pytest
 from filelock import FileLock, Timeout
 from suites import TINY, command, contents, environment, run_suite
 
@@ -84,3 +85,24 @@ def test_two_runs_at_once_share_the_work(tiny, tmp_path):
     processes = [_start(tmp_path), _start(tmp_path)]
     assert [process.wait(timeout=1200) for process in processes] == [0, 0]
     assert contents(tmp_path) == contents(tiny[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_in_a_fit_it_keeps_the_training_so_far(number, tmp_path):
+    long = ("--set", "models.ldm.settings.steps=100000", "--only", "idiffface")
+    process = subprocess.Popen(
+        command("run", str(TINY), *long),
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("denoiser steps" in line for line in process.stderr)  # it trains
+    family = _family(process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "stopped; run the same command again and it goes on from here" in said
+    assert _gone(family)
+    assert list((tmp_path / "store" / ".building").glob("fit-*/**/checkpoint*"))
