@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.results import MetricRecord
-from harness.suite import Gate, unknown_key
+from harness.suite import unknown_key
+from harness.suite_schema import Gate
 
 
 @dataclass(frozen=True)

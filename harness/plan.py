@@ -16,7 +16,8 @@ from harness.plugins import registry
 from harness.store.keys import digest, source_digest, stage_key
 from harness.store.stage import StageSpec
 from harness.store.weights import WeightsInfo, read_info, weights_content
-from harness.suite import ContextsEntry, EvaluateEntry, Gate, ModelEntry, RecognizerEntry, RowEntry, Suite, Use, not_in
+from harness.suite import not_in
+from harness.suite_schema import ContextsEntry, EvaluateEntry, Gate, ModelEntry, RecognizerEntry, RowEntry, Suite, Use
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1

@@ -12,7 +12,7 @@ from harness.leaderboard import MIN_SEEDS, build
 from harness.plugins import registry
 from harness.results import Result, iterate_results
 from harness.stats.comparison import CORRELATION, DISAGREEMENT, SEED_NOISE, planned_difference
-from harness.suite import Suite
+from harness.suite_schema import Suite
 
 
 def describe(suite: Suite, workdir: Path) -> Iterator[str]:

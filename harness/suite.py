@@ -1,4 +1,4 @@
-"""The suite file: its schema, its two substitutions, and its resolution against the installed components.
+"""The suite file: reading it, its two substitutions, and its resolution against the installed components.
 
 Everything that can be wrong is found here or in ``harness.plan``, before anything starts, and is told in one line:
 file, key, value, what was expected, the nearest match.
@@ -11,178 +11,32 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from harness.components.base import Component
 from harness.errors import InputError
 from harness.plugins import registry
+from harness.suite_schema import (
+    ContextsEntry,
+    DatasetEntry,
+    Entry,
+    EvaluateEntry,
+    ModelEntry,
+    ProtocolEntry,
+    RecognizerEntry,
+    RowEntry,
+    Suite,
+    TrainerEntry,
+    Use,
+)
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Use(_Entry):
-    """A component by name with its settings, resolved: every default is written out."""
-
-    use: str
-    settings: dict[str, Any] = {}
-
-
-class RecognizerEntry(_Entry):
-    """A recognizer: weights that exist, or one trained here on a source's faces.
-
-    ``view`` is the crop it is trained on: ``raw`` pictures, or faces aligned to the template by ``aligner``.
-    """
-
-    weights: str = ""
-    train: str = ""
-    source: str = ""
-    view: Annotated[str, Field(pattern="^(raw|arcface)$")] = "arcface"
-    aligner: Use | None = None
-    recipe: str = ""
-    seed: int = 0
-    settings: dict[str, Any] = {}
-
-
-class ModelEntry(_Entry):
-    """A generator's model: weights that exist, or one fitted here. Rows share it.
-
-    ``first_stage`` names an entry with weights whose first stage (such as VQ-f4) the fit takes over.
-    """
-
-    weights: str = ""
-    fit: str = ""
-    source: str = ""
-    recognizer: str = ""
-    first_stage: str = ""
-    seed: int = 0
-    settings: dict[str, Any] = {}
-
-
-class Spare(_Entry):
-    """What is made beyond the need, for faces that no detector finds."""
-
-    identities: Annotated[int, Field(ge=0)] = 0
-    images: Annotated[int, Field(ge=0)] = 0
-
-
-class ContextsEntry(_Entry):
-    """Where the identity contexts come from; rows share them. ``model`` is for laws that sample one."""
-
-    use: str
-    source: str = ""
-    model: str = ""
-    recognizer: str
-    settings: dict[str, Any] = {}
-
-
-class DatasetEntry(_Entry):
-    """The size of every row's training set, after alignment."""
-
-    identities: int = Field(ge=2)
-    per_identity: int = Field(ge=2)
-    spare: Spare = Spare()
-    contexts: ContextsEntry | None = None
-
-
-class TrainerEntry(_Entry):
-    """The one recipe of all rows."""
-
-    use: str
-    recipe: str = ""
-    settings: dict[str, Any] = {}
-
-
-class RowEntry(_Entry):
-    """One row: a generator with its settings, or a recognizer to evaluate only."""
-
-    use: str = ""
-    model: str = ""
-    source: str = ""
-    aligner: Use | None = None
-    settings: dict[str, Any] = {}
-    recognizer: str = ""
-
-
-class ProtocolEntry(_Entry):
-    """A verification protocol; ``source`` names whose aligned faces it pairs, if it brings none of its own."""
-
-    use: str
-    source: str = ""
-    settings: dict[str, Any] = {}
-
-
-class Gate(_Entry):
-    """Limits of one metric of a row's dataset, and what happens to a row beyond them before FR training starts."""
-
-    at_least: float | None = None
-    at_most: float | None = None
-    then: Literal["refuse", "warn"] = "refuse"
-
-    @model_validator(mode="after")
-    def _limited(self) -> Gate:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("a gate needs at_least, at_most or both")
-        return self
-
-
-class EvaluateEntry(_Entry):
-    """One evaluator; ``recognizer`` is its judge, ``gate`` sets limits by metric name.
-
-    With ``source`` it looks at that source's aligned faces instead of the row's dataset, by default through the row's
-    own recognizer; an evaluator that needs a source compares the row's dataset with them.
-    """
-
-    use: str
-    recognizer: str = ""
-    source: str = ""
-    protocols: list[str] = []
-    gate: dict[str, Gate] = {}
-    settings: dict[str, Any] = {}
-
-
-class Suite(_Entry):
-    """A resolved suite: every default written out, every name checked. Its YAML is itself a valid suite."""
-
-    name: Name
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
-    crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace template)")
-    sources: dict[Name, Use] = {}
-    recognizers: dict[Name, RecognizerEntry] = {}
-    models: dict[Name, ModelEntry] = {}
-    dataset: DatasetEntry | None = None
-    aligner: Use = Use(use="mtcnn")
-    trainer: TrainerEntry | None = None
-    rows: dict[Name, RowEntry] = Field(min_length=1)
-    protocols: dict[Name, ProtocolEntry] = {}
-    evaluate: list[EvaluateEntry] = Field(min_length=1)
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("each seed once")
-        return seeds
-
-    def to_yaml(self) -> str:
-        """The suite as text that :func:`load_suite` reads back to the same suite."""
-        data = self.model_dump(mode="json", exclude_defaults=False)
-        for section in ("recognizers", "models"):
-            for name, entry in data[section].items():
-                if entry["weights"]:  # the other keys' defaults say nothing of a file
-                    data[section][name] = {"weights": entry["weights"]}
-        return yaml.safe_dump(_pruned(data), sort_keys=False, allow_unicode=True)
-
-
 # Which component kind each section's ``use`` names, and which keys are the suite's own; other keys are settings.
-_SECTIONS: dict[str, tuple[str, type[_Entry]]] = {
+_SECTIONS: dict[str, tuple[str, type[Entry]]] = {
     "sources": ("sources", Use),
     "protocols": ("protocols", ProtocolEntry),
 }
@@ -351,7 +205,7 @@ class _Resolver:
             raise self.error(key, f"{text!r} does not exist (looked for {path}); paths are relative to the suite file")
         return path
 
-    def use(self, kind: str, entry: type[_Entry], data: Any, key: str) -> dict[str, Any]:
+    def use(self, kind: str, entry: type[Entry], data: Any, key: str) -> dict[str, Any]:
         """An entry whose further keys are the component's settings."""
         if isinstance(data, str):
             data = {"use": data}
@@ -429,7 +283,7 @@ class _Resolver:
         if bool(a) == bool(b):
             raise self.error(key, f"expected exactly one of the keys '{first}' and '{second}'")
 
-    def alone(self, name: str, entry: _Entry, key: str) -> None:
+    def alone(self, name: str, entry: Entry, key: str) -> None:
         """An entry that names something finished has no further keys."""
         for other, field in type(entry).model_fields.items():
             if other != name and getattr(entry, other) != field.default:
@@ -510,11 +364,3 @@ def _table_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseMo
         inner = (field.annotation, *get_args(field.annotation)) if field else ()
         model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
     return model
-
-
-def _pruned(value: Any) -> Any:
-    """Without the empty entries that mean 'not given', so that the resolved file stays readable."""
-    if isinstance(value, dict):
-        kept = {name: item if name == "settings" else _pruned(item) for name, item in value.items()}
-        return {name: item for name, item in kept.items() if item not in (None, "", [], {})}
-    return [_pruned(item) for item in value] if isinstance(value, list) else value

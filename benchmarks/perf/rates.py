@@ -29,7 +29,8 @@ from harness.plan import demo_path
 from harness.plugins import registry
 from harness.stages.context import load_recognizer
 from harness.store.weights import load_tensors, read_info
-from harness.suite import Suite, load_suite
+from harness.suite import load_suite
+from harness.suite_schema import Suite
 
 SUITE = Path(__file__).parents[1] / "quickstart" / "suite.yaml"
 IMAGES = 256

@@ -22,7 +22,8 @@ import click
 
 from harness.errors import HarnessError
 from harness.results import FILE_NAME, read_result, result_folder
-from harness.suite import Suite, load_suite
+from harness.suite import load_suite
+from harness.suite_schema import Suite
 
 Cell = tuple[str, str, int]  # suite, row, seed
 

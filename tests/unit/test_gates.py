@@ -10,7 +10,8 @@ from harness.errors import InputError
 from harness.gates import Verdict, judge
 from harness.plan import plan_suite
 from harness.results import MetricRecord
-from harness.suite import Gate, load_suite
+from harness.suite import load_suite
+from harness.suite_schema import Gate
 
 TINY = Path(__file__).parents[1] / "suites" / "tiny.yaml"
 METRICS = [MetricRecord(name="separability/fdr", value=0.5, n=10, protocol="")]

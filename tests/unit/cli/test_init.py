@@ -14,7 +14,8 @@ from PIL import Image
 
 from harness.cli import main
 from harness.plan import demo_path, plan_suite
-from harness.suite import Suite, load_suite
+from harness.suite import load_suite
+from harness.suite_schema import Suite
 
 TEMPLATE = files("harness.cli").joinpath("suite_template.yaml").read_text(encoding="utf-8")
 
