@@ -32,7 +32,7 @@ REPLICATES = 1000
 ENDING = "/accuracy"
 AVERAGE = "average"
 # What a pair is, and what a table of pairs must hold; equal in both rows.
-_PAIR = ("a", "b", "identity_a", "identity_b", "same")
+_PAIR = ("a", "b", "identity_a", "identity_b", "same", "fold")
 # Keys of a resolved suite that name an entry of another section.
 _REFERENCES = {"model": "models", "first_stage": "models", "source": "sources", "recognizer": "recognizers"}
 
@@ -43,7 +43,7 @@ class Tested:
 
     ``difference`` and ``corrected`` (its p-value after Holm's correction; None for the average, which is no member of
     the family) are there with three seeds, ``models`` (seed, test, corrected p-value) below that. ``people`` says how
-    many identities were resampled; 0: they are not known, and pairs were.
+    many identities were resampled; 0: they are not known, and folds were.
     """
 
     benchmark: str
@@ -266,16 +266,16 @@ class Paired:
     Attributes:
         a, b: whether each pair was decided correctly in each seed, bool [P, S].
         same: genuine or not, bool [P].
-        identities: whom the pairs show; None where that is not known.
-        names: the identities' numbers in the protocol, ascending, int64 [I].
+        units: what is resampled: the identities, or the folds where identities are not known.
+        people: the identities' numbers in the protocol, ascending, int64 [I]; None where they are not known.
     """
 
     benchmark: str
     a: NDArray[np.bool_]
     b: NDArray[np.bool_]
     same: NDArray[np.bool_]
-    identities: PairIdentities | None
-    names: NDArray[np.int64]
+    units: PairIdentities
+    people: NDArray[np.int64] | None
 
     @property
     def differences(self) -> Doubles:
@@ -305,11 +305,13 @@ def _paired(benchmark: str, a: _Side, b: _Side) -> Paired:
                 raise DataError(
                     f"{folder}: its pairs of {benchmark} are not those of {a.folders[0]}; run the suite again"
                 )
-    people_a, people_b, same = (first[name].to_numpy(zero_copy_only=False) for name in _PAIR[2:])
+    people_a, people_b, same, fold = (first[name].to_numpy(zero_copy_only=False) for name in _PAIR[2:])
     right_a, right_b = (
         np.stack([table["correct"].to_numpy(zero_copy_only=False) for table in several], axis=1) for several in tables
     )
     identities = PairIdentities.known(people_a, people_b, same)
+    if identities is None:
+        return Paired(benchmark, right_a, right_b, same, PairIdentities.of(fold, fold), None)
     return Paired(benchmark, right_a, right_b, same, identities, np.unique(np.concatenate([people_a, people_b])))
 
 
@@ -325,26 +327,25 @@ def compare_models(benchmarks: list[Paired], seeds: tuple[int, ...]) -> Iterator
 def compare_methods(benchmarks: list[Paired], replicates: int = REPLICATES) -> Iterator[Tested]:
     """The test of methods on every benchmark, with Holm over them, and on the average."""
     drawn = _replicates(benchmarks, replicates)
-    found = [_difference(x.differences.mean(axis=0), r, _units(x)) for x, r in zip(benchmarks, drawn, strict=True)]
+    found = [_difference(x.differences.mean(axis=0), r, x.units.count) for x, r in zip(benchmarks, drawn, strict=True)]
     corrected = holm([difference.p for difference in found])
     for x, difference, p in zip(benchmarks, found, corrected, strict=True):
-        people = x.identities.count if x.identities else 0
-        yield Tested(x.benchmark, float(x.a.mean()), float(x.b.mean()), len(x.same), people, difference, p)
+        yield Tested(x.benchmark, float(x.a.mean()), float(x.b.mean()), len(x.same), _people(x), difference, p)
     if len(benchmarks) > 1:
         per_seed = np.mean([x.differences.mean(axis=0) for x in benchmarks], axis=0)
         a, b = (float(np.mean([getattr(x, side).mean() for x in benchmarks])) for side in ("a", "b"))
-        people = min(map(_units, benchmarks))
-        pairs = sum(len(x.same) for x in benchmarks)
-        yield Tested(AVERAGE, a, b, pairs, people, _difference(per_seed, np.mean(drawn, axis=0), people))
+        difference = _difference(per_seed, np.mean(drawn, axis=0), min(x.units.count for x in benchmarks))
+        yield Tested(AVERAGE, a, b, sum(len(x.same) for x in benchmarks), min(map(_people, benchmarks)), difference)
 
 
 def _difference(per_seed: Doubles, replicates: Doubles, units: int) -> Difference:
-    return method_difference(per_seed, float(np.nanvar(replicates)), units)
+    # of few units, such as ten folds, a bootstrap's variance is too small by (n - 1) / n
+    return method_difference(per_seed, float(np.nanvar(replicates)) * units / (units - 1), units)
 
 
-def _units(x: Paired) -> int:
-    """How many people, or pairs where people are not known, are resampled."""
-    return x.identities.count if x.identities else len(x.same)
+def _people(x: Paired) -> int:
+    """How many people were resampled; 0 where folds were."""
+    return 0 if x.people is None else len(x.people)
 
 
 def _replicates(benchmarks: list[Paired], count: int) -> list[Doubles]:
@@ -354,15 +355,16 @@ def _replicates(benchmarks: list[Paired], count: int) -> list[Doubles]:
     number to two people, that adds noise to the variance of the average, and no bias.
     """
     rng = np.random.default_rng(0)
-    known = [x.names for x in benchmarks if x.identities]
+    known = [x.people for x in benchmarks if x.people is not None]
     people = np.unique(np.concatenate(known)) if known else np.zeros(0, dtype=np.int64)
     drawn = multiplicities(len(people), count, rng) if known else np.zeros((count, 0), dtype=np.int64)
     out = []
     for x in benchmarks:
         mean = x.differences.mean(axis=1, keepdims=True)
-        if x.identities:
-            out.append(mean_replicates(mean, x.same, x.identities, drawn[:, np.searchsorted(people, x.names)])[:, 0])
-        else:
-            alone = PairIdentities.independent(len(x.same))
-            out.append(mean_replicates(mean, x.same, alone, multiplicities(alone.count, count, rng))[:, 0])
+        own = (
+            multiplicities(x.units.count, count, rng)
+            if x.people is None
+            else drawn[:, np.searchsorted(people, x.people)]
+        )
+        out.append(mean_replicates(mean, x.same, x.units, own)[:, 0])
     return out

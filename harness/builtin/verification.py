@@ -82,8 +82,8 @@ class Verification(Evaluator):
         first, second = faces.identities[pairs.a], faces.identities[pairs.b]
         identities = PairIdentities.known(first, second, pairs.same)
         rng, count = run.generator(f"verification/{name}"), self.settings.replicates
-        accuracy_at = accuracy_uncertainty(folds.correct, pairs.same, identities, rng, count)
-        tar_at = tar_uncertainty(scores, pairs.same, self.settings.far, identities, rng, count)
+        accuracy_at = accuracy_uncertainty(folds.correct, pairs.same, pairs.fold, identities, rng, count)
+        tar_at = tar_uncertainty(scores, pairs.same, self.settings.far, pairs.fold, identities, rng, count)
         common: dict[str, Any] = {"n": len(distances), "protocol": name}
         metrics = [
             Metric(f"{name}/accuracy", folds.mean, std_folds=folds.std, **common, **asdict(accuracy_at)),

@@ -189,7 +189,7 @@ class Metric:
         n: how many pairs, scores or images it rests on.
         interval: 95 percent interval, or None when it is withheld; ``note`` then says why.
         interval_over: what was resampled: ``identities``, ``pairs``, ``folds``.
-        method: how: ``bootstrap``, ``wilson``, ...
+        method: how: ``bootstrap``, ``jackknife``, ...
         std_folds: standard deviation over the folds, where there are folds.
         protocol: the protocol's name in the suite, when it belongs to one; the engine adds the digest.
     """

@@ -1,4 +1,4 @@
-"""95 percent intervals: bootstrap over identities, and Wilson's for plain proportions.
+"""95 percent intervals: bootstrap over identities; over folds where identities are not known.
 
 Pairs of one person are not independent, so whole identities are resampled (two-sample "subsets" bootstrap; Bolle,
 Ratha and Pankanti, CVIU 93(1), 2004): I identities are drawn with replacement from I. With m_i the number of times that
@@ -7,21 +7,28 @@ copies of one identity make no impostor pair, and no genuine pair beyond those o
 
 The products count what is peculiar to a single impostor pair up to three times (Owen, Annals of Applied Statistics
 1(2), 2007), so the intervals are rather too wide than too narrow: ``benchmarks/studies/intervals`` says how often they
-cover the truth. Intervals are percentile intervals. They hold the trained models and, for an accuracy, the chosen
-thresholds fixed. An interval is withheld, with the reason, where that study found the bootstrap to fail.
+cover the truth. These are percentile intervals. They hold the trained models and, for an accuracy, the chosen
+thresholds fixed.
 
-Letters: I identities, P pairs, R replicates, T thresholds, G genuine and N impostor scores.
+A file that does not say who is shown can still have folds of different people, as LFW's protocol and its descendants
+do: a metric is computed without each fold in turn, and the spread gives a t interval (delete-a-group jackknife; Shao
+and Tu, *The Jackknife and Bootstrap*, 1995, section 2.3).
+
+An interval is withheld, with the reason, where that study found it to fail.
+
+Letters: I identities, P pairs, K folds, R replicates, T thresholds, G genuine and N impostor scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from harness.stats.separability import equal_error_rate, fnmr_at_fmr
 from harness.stats.verification import tar_at_far
@@ -34,10 +41,10 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 Z_95 = 1.959963984540054  # 97.5 percent quantile of the standard normal law
 # Where the bootstrap fails (benchmarks/studies/intervals): with fewer of these, coverage falls below 92 percent.
-MIN_IDENTITIES = 20  # people to resample
+MIN_IDENTITIES = 30  # people to resample
 MIN_BEYOND = 30  # impostor scores beyond the threshold of a rate
 MIN_ERRORS = 10  # pairs decided wrongly (or rightly)
-INDEPENDENT = "so pairs are taken as independent"
+MIN_FOLDS = 10  # of the field's protocols, and of the study
 _BLOCK = 4_000_000  # weights held at once
 _TABLE_IDENTITIES = 1024  # up to so many, products m_i m_j are looked up in a table
 _GRID = 4096  # thresholds of a bootstrap replicate, per score set; all of them where there are fewer
@@ -73,12 +80,6 @@ class PairIdentities:
         once = np.concatenate([a[same], a[~same], b[~same]])
         agree = bool(((a == b) == same).all())
         return cls.of(a, b) if agree and len(np.unique(once)) < len(once) else None
-
-    @classmethod
-    def independent(cls, count: int) -> PairIdentities:
-        """Every pair stands for itself: what is resampled where identities are not known."""
-        each = np.arange(count, dtype=np.int64)
-        return cls(each, each, count)
 
     def weights(self, multiplicity: NDArray[np.integer[Any]]) -> Ints:
         """Weight of each pair in replicates with multiplicities [R, I]; int64 [R, P]."""
@@ -161,36 +162,42 @@ def mean_interval(values: Doubles, rng: np.random.Generator, replicates: int = 1
 
 
 def accuracy_uncertainty(
-    correct: Bools, same: Bools, identities: PairIdentities | None, rng: np.random.Generator, replicates: int = 1000
+    correct: Bools,
+    same: Bools,
+    fold: Ints,
+    identities: PairIdentities | None,
+    rng: np.random.Generator,
+    replicates: int = 1000,
 ) -> Uncertainty:
-    """Interval of an accuracy: over identities; where they are not known, Wilson's over pairs with a note.
+    """Interval of an accuracy: over identities; where they are not known, over folds.
 
-    It is withheld where few pairs are decided wrongly (or rightly), and where there are few people.
+    It is withheld where few pairs are decided wrongly (or rightly), and where there are few people or folds.
 
     Args:
         correct: which pairs were decided correctly, [P].
         same: genuine or not, [P].
+        fold: number of each pair's fold, [P].
         identities: whom the pairs show; None if that is not known.
     """
-    right, count = int(correct.sum()), len(correct)
-    if identities is None:
-        return over_pairs(right, count, "identities of the pairs")
-    if few := few_events(right, count, "pairs are decided", ("rightly", "wrongly")):
+    if few := few_events(int(correct.sum()), len(correct), "pairs are decided", ("rightly", "wrongly")):
         return Uncertainty(note=few)
+    if identities is None:
+        return over_folds(lambda kept: float(correct[kept].mean()), fold)
     if few := few_identities(identities.count):
         return Uncertainty(note=few)
-    return _bootstrapped(accuracy_interval(correct, same, identities, rng, replicates), "identities")
+    return _bootstrapped(accuracy_interval(correct, same, identities, rng, replicates))
 
 
 def tar_uncertainty(
     scores: Doubles,
     same: Bools,
     far: float,
+    fold: Ints,
     identities: PairIdentities | None,
     rng: np.random.Generator,
     replicates: int = 1000,
 ) -> Uncertainty:
-    """Interval of a true accept rate at a false accept rate; over pairs where identities are not known.
+    """Interval of a true accept rate at a false accept rate: over identities; where they are not known, over folds.
 
     It is withheld where few impostor pairs lie above the threshold or few genuine ones on one side of it.
 
@@ -198,34 +205,43 @@ def tar_uncertainty(
         scores: similarity of each pair, [P].
         same: genuine or not, [P].
         far: false accept rate.
+        fold: number of each pair's fold, [P].
         identities: whom the pairs show; None if that is not known.
     """
     genuine = int(same.sum())
     if few := few_beyond(far, len(same) - genuine):
         return Uncertainty(note=few)
-    hits = round(tar_at_far(scores, same, far) * genuine)
-    if few := few_genuine(hits, genuine):
+    if few := few_genuine(round(tar_at_far(scores, same, far) * genuine), genuine):
         return Uncertainty(note=few)
     if identities is None:
-        pairs = PairIdentities.independent(len(same))
-        return replace(
-            _bootstrapped(tar_interval(scores, same, far, pairs, rng, replicates), "pairs"),
-            note=f"identities of the pairs are not known, {INDEPENDENT}",
-        )
+        return over_folds(lambda kept: tar_at_far(scores[kept], same[kept], far), fold)
     if few := few_identities(identities.count):
         return Uncertainty(note=few)
-    return _bootstrapped(tar_interval(scores, same, far, identities, rng, replicates), "identities")
+    return _bootstrapped(tar_interval(scores, same, far, identities, rng, replicates))
 
 
-def over_pairs(successes: int, count: int, unknown: str) -> Uncertainty:
-    """Wilson's interval, for want of identities; too narrow where pairs share people, which the note hints at."""
-    return Uncertainty(wilson(successes, count), "pairs", "wilson", f"{unknown} are not known, {INDEPENDENT}")
+def over_folds(rate: Callable[[Bools], float], fold: Ints) -> Uncertainty:
+    """Interval of a rate, for want of identities, from its values without each fold in turn.
+
+    Args:
+        rate: computed from the pairs that a mask [P] keeps.
+        fold: number of each pair's fold, [P]; folds are taken to show different people.
+    """
+    unknown, names = "identities of the pairs are not known", np.unique(fold)
+    count = len(names)
+    if count < MIN_FOLDS:
+        return Uncertainty(note=f"no interval: {unknown}, and {count} folds are too few, expected {MIN_FOLDS}")
+    without = np.array([rate(fold != name) for name in names])
+    center, spread = rate(np.ones(len(fold), bool)), sqrt((count - 1) * without.var())
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread
+    note = f"{unknown}, so folds are resampled, which are taken to show different people"
+    return Uncertainty((max(0.0, center - half), min(1.0, center + half)), "folds", "jackknife", note)
 
 
-def _bootstrapped(interval: Interval | None, over: str) -> Uncertainty:
+def _bootstrapped(interval: Interval | None) -> Uncertainty:
     if interval is None:
         return Uncertainty(note="no interval: a tenth of the replicates or more lack genuine or impostor pairs")
-    return Uncertainty(interval, over, "bootstrap")
+    return Uncertainty(interval, "identities", "bootstrap")
 
 
 def accuracy_interval(

@@ -26,7 +26,6 @@ from harness.stats.intervals import (
     few_genuine,
     few_identities,
     multiplicities,
-    over_pairs,
     percentile_interval,
 )
 from harness.stats.verification import Bools, unit
@@ -252,7 +251,7 @@ def _plain_uncertainty(
     if few := few_genuine(hits, genuine):
         return Uncertainty(note=few)
     if subjects is None:
-        return over_pairs(hits, genuine, "subjects of the templates")
+        return Uncertainty(note="no interval: subjects of the templates are not known")
     few = few_identities(subjects.count)
     return Uncertainty(note=few) if few else None
 

@@ -114,7 +114,8 @@ def footers(comparison: Comparison) -> list[str]:
             lines.append(f"Holm's correction is over the {count} benchmarks; the average is tested once, uncorrected")
         unknown = [test.benchmark for test in comparison.tests if not test.people and test.benchmark != AVERAGE]
         if unknown:
-            lines.append(f"identities are not known, so pairs were resampled as independent: {', '.join(unknown)}")
+            taken = "identities are not known, so folds were resampled, which are taken to show different people"
+            lines.append(f"{taken}: {', '.join(unknown)}")
     else:
         lines += [
             f"{MODELS_ONLY}: with another seed the sign may be another",

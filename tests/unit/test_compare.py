@@ -29,7 +29,8 @@ def pairs(people: int = PEOPLE, seed: int = 5) -> dict[str, np.ndarray]:
     first = rng.integers(0, people, PAIRS)
     second = np.where(same, first, (first + rng.integers(1, people, PAIRS)) % people)
     image = np.arange(PAIRS)
-    return {"a": 2 * image, "b": 2 * image + 1, "identity_a": first, "identity_b": second, "same": same}
+    people = {"identity_a": first, "identity_b": second}
+    return {"a": 2 * image, "b": 2 * image + 1, **people, "same": same, "fold": image * 10 // PAIRS}
 
 
 def put(
@@ -225,8 +226,14 @@ def test_unknown_identities_and_few_identities_are_said(tmp_path: Path) -> None:
     number = np.arange(PAIRS)
     alone |= {"identity_a": 2 * number, "identity_b": np.where(alone["same"], 2 * number, 2 * number + 1)}
     fill(tmp_path / "unknown", table=alone)
-    text = "\n".join(comparisons.footers(compare(tmp_path / "unknown", "a", "b")))
-    assert "identities are not known, so pairs were resampled as independent: lfw, cfp" in text
+    unknown = compare(tmp_path / "unknown", "a", "b")
+    text = "\n".join(comparisons.footers(unknown))
+    assert "so folds were resampled, which are taken to show different people: lfw, cfp" in text
+    assert "too few to say" not in text
+    assert {test.people for test in unknown.tests} == {0}
+    # the decisions are independent, so folds vary as pairs do; ten of them say so to within a factor of two
+    lfw, known = by_name(unknown)["lfw"].difference, np.sqrt((0.9 * 0.1 + 0.8 * 0.2) / 3 / PAIRS)
+    assert known / 2 < lfw.people < 2 * known
     fill(tmp_path / "few", table=pairs(people=12))
     text = "\n".join(comparisons.footers(compare(tmp_path / "few", "a", "b")))
     assert "lfw: 12 identities are too few to say how other people would score" in text

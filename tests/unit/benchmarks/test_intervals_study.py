@@ -45,7 +45,7 @@ def test_intervals_over_pairs_do_not(study: ModuleType, monkeypatch: pytest.Monk
     design = (SUITES, "hard", 100, 3000)
     assert study.coverage(study.verification_suite, *design)["accuracy"]["covered"] >= FEWEST_COVERED
     own = study.PairIdentities
-    monkeypatch.setattr(own, "of", classmethod(lambda cls, a, b: own.independent(len(a))))
+    monkeypatch.setattr(own, "of", classmethod(lambda cls, a, b: own(np.arange(len(a)), np.arange(len(a)), len(a))))
     wrong = study.coverage(study.verification_suite, *design)["accuracy"]
     assert wrong["bootstrap"] == 1
     assert wrong["covered"] < FEWEST_COVERED

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from harness.stats.intervals import (
     MIN_IDENTITIES,
@@ -56,8 +57,8 @@ def test_weights_count_copies_of_people_not_of_pairs() -> None:
 
 def test_resampled_scores_equal_a_literal_resampling() -> None:
     """The weighted bootstrap gives the statistics of scores that are really repeated."""
-    w = world(1, 20, 5)
-    drawn = multiplicities(20, 40, rng(5))
+    w = world(1, 30, 5)
+    drawn = multiplicities(30, 40, rng(5))
     eer, fdr = [], []
     for m in drawn:
         genuine = np.repeat(w["genuine"], m[w["genuine_identity"]])
@@ -65,7 +66,7 @@ def test_resampled_scores_equal_a_literal_resampling() -> None:
         found = score_statistics(genuine, impostor)
         eer.append(found.eer)
         fdr.append(found.fdr)
-    got = score_intervals(**w, identities=20, rng=rng(5), replicates=40)
+    got = score_intervals(**w, identities=30, rng=rng(5), replicates=40)
     assert got is not None
     assert got.fdr == pytest.approx(percentile_interval(np.array(fdr)), rel=1e-9)
     # thresholds that the replicate does not hold are tried as well, which moves the crossing by less than one pair
@@ -74,9 +75,9 @@ def test_resampled_scores_equal_a_literal_resampling() -> None:
 
 @pytest.mark.parametrize("table", [True, False])
 def test_both_ways_of_weighting_agree(table: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = score_intervals(**world(2, 20, 5), identities=20, rng=rng(), replicates=50)
+    expected = score_intervals(**world(2, 30, 5), identities=30, rng=rng(), replicates=50)
     monkeypatch.setattr("harness.stats.intervals._TABLE_IDENTITIES", 1000 if table else 0)
-    got = score_intervals(**world(2, 20, 5), identities=20, rng=rng(), replicates=50)
+    got = score_intervals(**world(2, 30, 5), identities=30, rng=rng(), replicates=50)
     assert got is not None
     assert got.fmr100 is not None
     assert got.fmr100 == expected.fmr100
@@ -139,8 +140,8 @@ def test_few_identities_have_no_interval() -> None:
     assert accuracy_interval(np.ones(few, bool), np.ones(few, bool), pairs, rng()) is None
     a, same, correct = np.arange(400) % few, np.arange(400) < 200, np.arange(400) % 10 > 0
     pairs = PairIdentities.of(a, np.where(same, a, (a + 1) % few))
-    found = accuracy_uncertainty(correct, same, pairs, rng())
-    assert found == Uncertainty(note="no interval: 19 identities are too few to resample, expected 20")
+    found = accuracy_uncertainty(correct, same, folds(same), pairs, rng())
+    assert found == Uncertainty(note="no interval: 29 identities are too few to resample, expected 30")
 
 
 def protocol(count: int, people: int = 60, seed: int = 4) -> tuple[np.ndarray, np.ndarray, PairIdentities]:
@@ -151,11 +152,16 @@ def protocol(count: int, people: int = 60, seed: int = 4) -> tuple[np.ndarray, n
     return g.normal(size=count) + 2.0 * (a == b), a == b, PairIdentities.of(a, b)
 
 
+def folds(same: np.ndarray) -> np.ndarray:
+    """Ten folds of consecutive pairs."""
+    return np.arange(len(same)) * 10 // len(same)
+
+
 def test_a_rate_with_a_thin_tail_has_no_interval_but_a_reason() -> None:
     scores, same, pairs = protocol(2000)
-    thin = tar_uncertainty(scores, same, 0.01, pairs, rng(), 100)
+    thin = tar_uncertainty(scores, same, 0.01, folds(same), pairs, rng(), 100)
     assert thin == Uncertainty(note="no interval: 10 of 1000 impostor pairs lie beyond the threshold, expected 30")
-    enough = tar_uncertainty(scores, same, 0.03, pairs, rng(), 100)
+    enough = tar_uncertainty(scores, same, 0.03, folds(same), pairs, rng(), 100)
     assert (enough.interval_over, enough.method, enough.note) == ("identities", "bootstrap", "")
     assert enough.interval is not None
     assert enough.interval[0] < tar_at_far(scores, same, 0.03) < enough.interval[1]
@@ -165,27 +171,32 @@ def test_few_errors_are_not_resampled() -> None:
     scores, same, pairs = protocol(2000)
     correct = np.ones(2000, bool)
     correct[:9] = False
-    found = accuracy_uncertainty(correct, same, pairs, rng(), 100)
+    found = accuracy_uncertainty(correct, same, folds(same), pairs, rng(), 100)
     assert found == Uncertainty(note="no interval: 9 of 2000 pairs are decided wrongly, expected 10")
-    found = accuracy_uncertainty(~correct, same, pairs, rng(), 100)
+    found = accuracy_uncertainty(~correct, same, folds(same), pairs, rng(), 100)
     assert found == Uncertainty(note="no interval: 9 of 2000 pairs are decided rightly, expected 10")
     correct[9] = False
-    assert accuracy_uncertainty(correct, same, pairs, rng(), 100).method == "bootstrap"
-    perfect = tar_uncertainty(scores + 9.0 * same, same, 0.05, pairs, rng(), 100)
+    assert accuracy_uncertainty(correct, same, folds(same), pairs, rng(), 100).method == "bootstrap"
+    perfect = tar_uncertainty(scores + 9.0 * same, same, 0.05, folds(same), pairs, rng(), 100)
     assert perfect == Uncertainty(note="no interval: 0 of 1000 genuine pairs lie below the threshold, expected 10")
 
 
-def test_unknown_identities_resample_pairs() -> None:
+def test_unknown_identities_resample_folds() -> None:
     scores, same, _ = protocol(2000)
     correct = (scores > 1) == same
-    assert accuracy_uncertainty(correct, same, None, rng(), 100).interval == wilson(int(correct.sum()), 2000)
-    found = tar_uncertainty(scores, same, 0.05, None, rng(7), 100)
-    assert (found.interval_over, found.method) == ("pairs", "bootstrap")
+    found = accuracy_uncertainty(correct, same, folds(same), None, rng(), 100)
+    each = [correct[folds(same) == k].mean() for k in range(10)]
+    # of equal folds, the jackknife of a mean is the t interval of the folds' means
+    expected = ttest_1samp(each, 0.0).confidence_interval(0.95)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert (found.interval_over, found.method) == ("folds", "jackknife")
     assert "identities of the pairs are not known" in found.note
-    # a threshold that is chosen anew in every replicate makes it wider than Wilson's at a fixed one
-    low, high = wilson(round(tar_at_far(scores, same, 0.05) * 1000), 1000)
-    assert found.interval is not None
-    assert found.interval[1] - found.interval[0] > high - low
+    tar = tar_uncertainty(scores, same, 0.05, folds(same), None, rng(), 100)
+    assert tar.interval is not None
+    assert tar.interval[0] < tar_at_far(scores, same, 0.05) < tar.interval[1]
+    few = accuracy_uncertainty(correct, same, folds(same) % 9, None, rng(), 100)
+    text = "no interval: identities of the pairs are not known, and 9 folds are too few, expected 10"
+    assert few == Uncertainty(note=text)
 
 
 def test_identities_are_known_where_they_fit_the_labels_and_repeat() -> None:
@@ -207,7 +218,7 @@ def test_means_of_replicates_equal_those_of_the_weights() -> None:
     for k in range(3):
         own = [(w[:, kind] * values[kind, k]).sum(1) / w[:, kind].sum(1) for kind in (same, ~same)]
         np.testing.assert_allclose(got[:, k], same.mean() * own[0] + (~same).mean() * own[1])
-    alone = PairIdentities.independent(500)
+    alone = PairIdentities.of(np.arange(500), np.arange(500))
     every = multiplicities(500, 20, rng(3))
     expected = [np.mean([np.average(values[kind, 0], weights=m[kind]) for kind in (same, ~same)]) for m in every]
     np.testing.assert_allclose(mean_replicates(values, same, alone, every)[:, 0], expected)
@@ -223,17 +234,17 @@ def test_multiplicities_are_draws_with_replacement() -> None:
 
 
 def test_separability_rates_with_few_errors_are_withheld_with_the_reason() -> None:
-    w = world(3, 20, 5)
-    got = score_intervals(**w, identities=20, rng=rng(), replicates=50)
+    w = world(3, 30, 5)
+    got = score_intervals(**w, identities=30, rng=rng(), replicates=50)
     assert got is not None
     assert got.fmr1000 is None
-    assert got.withheld["fmr1000"] == ("no interval: 4 of 4750 impostor pairs lie beyond the threshold, expected 30")
+    assert got.withheld["fmr1000"] == ("no interval: 10 of 10875 impostor pairs lie beyond the threshold, expected 30")
     apart = {**w, "genuine": w["genuine"] + 2}
-    got = score_intervals(**apart, identities=20, rng=rng(), replicates=50)
+    got = score_intervals(**apart, identities=30, rng=rng(), replicates=50)
     assert got is not None
     assert (got.eer, got.fmr100) == (None, None)
-    assert got.withheld["eer"] == "no interval: 0 of 4750 impostor pairs lie beyond the threshold, expected 30"
-    assert got.withheld["fmr100"] == "no interval: 0 of 200 genuine pairs lie beyond the threshold, expected 10"
+    assert got.withheld["eer"] == "no interval: 0 of 10875 impostor pairs lie beyond the threshold, expected 30"
+    assert got.withheld["fmr100"] == "no interval: 0 of 300 genuine pairs lie beyond the threshold, expected 10"
     assert got.fdr is not None
     assert "fdr" not in got.withheld
 

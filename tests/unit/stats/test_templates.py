@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.stats import templates as module
-from harness.stats.intervals import PairIdentities, tar_interval
+from harness.stats.intervals import PairIdentities, Uncertainty, tar_interval
 from harness.stats.templates import (
     PairSubjects,
     TemplateSums,
@@ -163,14 +163,13 @@ def test_intervals_are_withheld_with_the_reason(people: Any) -> None:
     assert few.interval is None
     assert enough.interval is not None
     (unknown,) = tar_uncertainties(points[1:], scores, same, None, RNG(0), 100)
-    assert unknown.method == "wilson"
-    assert unknown.note == "subjects of the templates are not known, so pairs are taken as independent"
+    assert unknown == Uncertainty(note="no interval: subjects of the templates are not known")
     perfect = scores + 2.0 * same
     one = points_at_most(perfect[same], perfect[~same], [1e-1])
     (sure,) = tar_uncertainties(one, perfect, same, known, RNG(0), 100)
     assert sure.note == f"no interval: 0 of {same.sum()} genuine pairs lie below the threshold, expected 10"
     (handful,) = tar_uncertainties(points[1:], scores, same, PairSubjects(known.a, known.b, 12), RNG(0), 100)
-    assert handful.note == "no interval: 12 identities are too few to resample, expected 20"
+    assert handful.note == "no interval: 12 identities are too few to resample, expected 30"
 
 
 def test_subjects_that_contradict_the_labels_are_not_known() -> None:
