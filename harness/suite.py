@@ -174,6 +174,9 @@ class _Resolver:
         entries = data.get(section) or {}
         if not isinstance(entries, dict):
             raise self.error(section, f"expected a table of names, got {type(entries).__name__}")
+        for name in entries:
+            if name is None or isinstance(name, bool):  # null, yes, no, on, off
+                raise self.error(section, f"YAML reads a name as {name}, expected text; put it in quotes")
         return [(str(name), entry) for name, entry in entries.items()]
 
     def known_keys(self, data: Mapping[str, Any], known: Iterable[str], key: str) -> None:

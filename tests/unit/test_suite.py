@@ -244,6 +244,8 @@ MISTAKES = {
     ),
     "list for a table": ("rows/idiffface/settings", [1], "rows.idiffface.settings", "[1]", "dictionary"),
     "number for a trainer": ("trainer", 3, "trainer", "3", "expected a table"),
+    "name that YAML reads as nothing": ("sources", {None: {}}, "sources", "None", "put it in quotes"),
+    "name that YAML reads as yes": ("sources", {True: {}}, "sources", "True", "put it in quotes"),
     "text for a section": ("sources", "world", "sources", "str", "expected a table of names"),
 }
 
