@@ -44,7 +44,7 @@ class ImagesSource(Source):
 
     Settings = ImagesSettings
     license = License("the dataset's own terms")
-    code = ("harness.builtin.images", "harness.data.pictures")
+    code = ("harness.builtin.images", "harness.data.datasets", "harness.data.pictures")
 
     @cached_property
     def files(self) -> list[tuple[int, int, Path]]:
