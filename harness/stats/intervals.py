@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from harness.stats.separability import equal_error_rate, fnmr_at_fmr
 from harness.stats.verification import tar_at_far
@@ -227,6 +226,8 @@ def over_folds(rate: Callable[[Bools], float], fold: Ints) -> Uncertainty:
         rate: computed from the pairs that a mask [P] keeps.
         fold: number of each pair's fold, [P]; folds are taken to show different people.
     """
+    from scipy.special import stdtrit  # late: evaluators are imported to list them
+
     unknown, names = "identities of the pairs are not known", np.unique(fold)
     count = len(names)
     if count < MIN_FOLDS:
