@@ -26,8 +26,9 @@ from harness.tracking.mlflow import sync as fill
 
 UI = "from harness.cli.ui import ui; ui()"
 CHILD = """
-from harness.cli.ui import _child, _signals_raise
-with _signals_raise(), _child(["sh", "-c", "sleep 100 & echo up; wait"], None, None) as child:
+from harness.cli.signals import signals_raise
+from harness.cli.ui import _child
+with signals_raise(), _child(["sh", "-c", "sleep 100 & echo up; wait"], None, None) as child:
     child.wait()
 """
 
