@@ -7,8 +7,9 @@
 `run` calls `harness run` on the study's own suite, one cell after another, in the usual workdir, and copies each result
 file to STUDY/results/SUITE/ROW/seed-N/results.json. That is the layout of a workdir, so `harness leaderboard --workdir
 STUDY` shows what was accumulated. A cell is measured again when its file is removed. `tables` writes STUDY/RESULTS.md:
-the leaderboard over the committed files and, for `--against ROW`, what `harness compare` says of every row against that
-one; a comparison needs the per-pair scores, which stay in the workdir of the runs.
+the leaderboard over the committed files and, for `--against ROW` and three seeds in common, the paired differences of
+every row to that one, as tables and as a picture. Differences of accuracy need the per-pair scores, which stay in the
+workdir of the runs.
 """
 
 from __future__ import annotations
@@ -16,16 +17,41 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import click
+import numpy as np
 
+from harness.compare import compare
 from harness.errors import HarnessError
+from harness.figures import GENUINE_COLOR, to_png
 from harness.results import FILE_NAME, read_result, result_folder
+from harness.stats.comparison import MIN_SEEDS, Difference, cochran_cox, holm, method_difference
 from harness.suite import load_suite
 from harness.suite_schema import Suite
+from harness.tracking.formats import pipes
 
 Cell = tuple[str, str, int]  # suite, row, seed
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What two rows are compared in; rows are equal in it when the 90 percent interval lies within the margin."""
+
+    title: str
+    metric: str  # empty: the average accuracy
+    relative: bool  # percent of the other row's value, or points
+    margin: float = inf
+
+
+QUANTITIES = (
+    Quantity("average accuracy, points", "", relative=False, margin=2.0),
+    Quantity("FDR, %", "separability/fdr", relative=True, margin=10.0),
+    Quantity("EER, points", "separability/eer", relative=False),
+    Quantity("pixel diversity, %", "separability/pixel_diversity", relative=True, margin=5.0),
+)
 
 study_argument = click.argument("study", type=click.Path(exists=True, file_okay=False, path_type=Path))
 workdir_option = click.option(
@@ -73,6 +99,90 @@ def output(*args: str) -> str:
     return done.stdout
 
 
+NOTES = """
+Mean over the seeds [95% interval], and p of no difference after Holm's correction over the {rows} rows. Accuracy:
+people and seeds together, as in `harness compare`. The rest: paired t tests over the seeds, every one of which draws
+the dataset's people anew. Relative differences are in percent of {against}.
+
+### Equal to {against}?
+"""
+
+
+Found = dict[Quantity, list[tuple[Difference, float]]]  # of every row; what `difference` returns
+
+
+def differences(study: Path, workdir: Path, suite: Suite, rows: list[str], against: str) -> str:
+    """A picture and two tables: how far every row is from `against`, and whether it is equal within the margins."""
+    found: Found = {q: [difference(study, workdir, suite, q, row, against) for row in rows] for q in QUANTITIES}
+    corrected = {q: holm([test.p for test, _ in tests]) for q, tests in found.items()}
+    apart, equal = [], []
+    for i, row in enumerate(rows):
+        apart.append([row])
+        bounds: dict[Quantity, tuple[float, float]] = {}
+        for q in QUANTITIES:
+            test, half = found[q][i]
+            apart[-1].append(f"{test.value:+.2f} [{test.low:+.2f}, {test.high:+.2f}] p {corrected[q][i]:.2g}")
+            if q.margin < inf:
+                bounds[q] = (test.value - half, test.value + half)
+        inside = all(max(map(abs, ends)) <= q.margin for q, ends in bounds.items())
+        shown = [f"[{low:+.2f}, {high:+.2f}]" for low, high in bounds.values()]
+        equal.append([row, *shown, "yes" if inside else "not shown"])
+    (study / f"{suite.name}.png").write_bytes(picture(found, rows, against))
+    margins = [f"{q.title} (within {q.margin:g})" for q in QUANTITIES if q.margin < inf]
+    return "\n".join(
+        [
+            f"### Differences to {against}\n",
+            f"![Differences to {against}, with their intervals]({suite.name}.png)\n",
+            pipes(["row", *(q.title for q in QUANTITIES)], apart),
+            NOTES.format(rows=len(rows), against=against),
+            pipes(["row", *margins, "equal"], equal),
+            "\n90% intervals of the same differences; equal when all of them lie within their margins.\n",
+        ]
+    )
+
+
+def difference(
+    study: Path, workdir: Path, suite: Suite, quantity: Quantity, row: str, against: str
+) -> tuple[Difference, float]:
+    """The difference in one quantity with its 95 percent interval, and half the width of the 90 percent interval."""
+    if quantity.metric:
+        ours, theirs = (np.array(metric(study, suite, quantity.metric, name)) for name in (row, against))
+        per_seed = 100 * (ours - theirs) / (theirs if quantity.relative else 1.0)
+        test, people = method_difference(per_seed, 0.0, len(per_seed)), len(per_seed)
+    else:
+        average = compare(workdir, f"{suite.name}/{row}", f"{suite.name}/{against}").tests[-1]
+        d, people = average.difference, average.people
+        assert d is not None
+        test = Difference(100 * d.value, 100 * d.low, 100 * d.high, d.p, 100 * d.people, 100 * d.seeds)
+    components = [(test.people**2, people - 1), (test.seeds**2, len(suite.seeds) - 1)]
+    return test, cochran_cox(components, 0.10)
+
+
+def picture(found: Found, rows: list[str], against: str) -> bytes:
+    """One panel per quantity: differences with 95 (thin) and 90 percent intervals (thick), and the margin as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(found), 1.1 + 0.3 * len(rows)), layout="constrained")
+    for axes, (quantity, tests) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
+        if quantity.margin < inf:
+            axes.axvspan(-quantity.margin, quantity.margin, color="0.9")
+        axes.axvline(0, color="0.5", linewidth=0.8)
+        for y, (test, half) in enumerate(tests):
+            axes.hlines(y, test.low, test.high, color=GENUINE_COLOR, linewidth=1)
+            axes.hlines(y, test.value - half, test.value + half, color=GENUINE_COLOR, linewidth=4, alpha=0.6)
+            axes.plot(test.value, y, "o", color=GENUINE_COLOR)
+        axes.set(title=quantity.title, yticks=range(len(rows)), yticklabels=rows)
+    axes.invert_yaxis()  # of all panels, which share it
+    figure.supxlabel(f"difference to {against}")
+    return to_png(figure)
+
+
+def metric(study: Path, suite: Suite, name: str, row: str) -> list[float]:
+    """One metric of a row, seed by seed."""
+    found = [read_result(result_folder(study, suite.name, row, seed) / FILE_NAME).metric(name) for seed in suite.seeds]
+    return [record.value for record in found if record is not None]
+
+
 @click.group(help=__doc__.splitlines()[0] if __doc__ else "")
 def main() -> None:
     """The command line."""
@@ -104,7 +214,7 @@ def run(study: Path, workdir: Path, limit: int | None, overrides: tuple[str, ...
 @main.command()
 @study_argument
 @workdir_option
-@click.option("--against", metavar="ROW", help="Compare every other row with this one.")
+@click.option("--against", metavar="ROW", help="Compare every other row with this one; needs three seeds of both.")
 def tables(study: Path, workdir: Path, against: str | None) -> None:
     """Write STUDY/RESULTS.md from the committed result files."""
     parts = [f"# Results of {study.name}\n\nMade by `benchmarks/studies/cells.py tables` from `results/`.\n"]
@@ -114,11 +224,14 @@ def tables(study: Path, workdir: Path, against: str | None) -> None:
         if done:
             board = ("leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown")
             parts.append(output(*board))
-        rows = list(dict.fromkeys(row for _, row, _ in done))
-        for row in [row for row in rows if against in rows and row != against]:
-            pair = (f"{suite.name}/{row}", f"{suite.name}/{against}")
-            compared = output("compare", *pair, "--workdir", str(workdir), "--format", "markdown")
-            parts.append(f"### {row} against {against}\n\n{compared}")
+        whole = [row for row in suite.rows if all((suite.name, row, seed) in done for seed in suite.seeds)]
+        others = [row for row in whole if row != against]
+        if against in whole and others and len(suite.seeds) >= MIN_SEEDS:
+            parts.append(differences(study, workdir, suite, others, against))
+            for row in others:
+                pair = (f"{suite.name}/{row}", f"{suite.name}/{against}")
+                compared = output("compare", *pair, "--workdir", str(workdir), "--format", "markdown")
+                parts.append(f"### {row} against {against}: accuracy\n\n{compared}")
     (study / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     click.echo(study / "RESULTS.md")
 

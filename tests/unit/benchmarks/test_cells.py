@@ -8,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -108,6 +111,78 @@ def test_tables_are_made_from_what_is_there(script: ModuleType, study: Path) -> 
     text = (study / "RESULTS.md").read_text(encoding="utf-8")
     assert "study: 2 of 4 cells" in text
     assert "55" in text, "the mean of 50 and 60 percent"
+
+
+PAIRED = SUITE.replace("[0, 1]", "[0, 1, 2]")
+PAIRS = 400
+
+
+def measured(study: Path, row: str, seed: int, fdr: float) -> None:
+    """A result with its pairs table; every row decides the same pairs correctly."""
+    image = np.arange(PAIRS)
+    names = {"fdr": fdr, "eer": 0.2, "pixel_diversity": 0.1}
+    metrics = [
+        MetricRecord(name=f"separability/{name}", value=value, n=9, protocol="j") for name, value in names.items()
+    ]
+    metrics.append(MetricRecord(name="fw-lfw/accuracy", value=0.9, n=PAIRS, protocol="p"))
+    made = Result(
+        suite="study",
+        row=row,
+        generator="toy",
+        seed=seed,
+        status="done",
+        metrics=metrics,
+        started=0,
+        finished=1,
+        environment=Environment(harness="0"),
+    )
+    folder = result_folder(study, "study", row, seed)
+    write_result(folder, made)
+    (folder / "tables").mkdir()
+    columns = {
+        "a": 2 * image,
+        "b": 2 * image + 1,
+        "identity_a": image % 40,
+        "identity_b": image % 40 + 40 * (image % 2),
+    }
+    columns |= {"same": image % 2 == 0, "fold": image * 10 // PAIRS, "correct": image % 10 > 0}
+    pq.write_table(pa.table(columns), folder / "tables" / "fw-lfw-pairs.parquet")
+
+
+@pytest.mark.parametrize(
+    ("percent", "apart", "equal", "verdict"),
+    [
+        # mean 2, standard deviation 1 over three seeds; t(2) is 4.303 at 95 percent and 2.920 at 90
+        ((1, 2, 3), "+2.00 [-0.48, +4.48] p 0.074", "[+0.31, +3.69]", "yes"),
+        ((8, 9, 10), "+9.00 [+6.52, +11.48] p 0.0041", "[+7.31, +10.69]", "not shown"),
+    ],
+)
+def test_differences_are_paired_by_seed(
+    script: ModuleType, study: Path, percent: tuple[int, ...], apart: str, equal: str, verdict: str
+) -> None:
+    (study / "suite.yaml").write_text(PAIRED, encoding="utf-8")
+    for seed, more in enumerate(percent):
+        base = 1.0 + 0.5 * seed  # far more than the difference, and gone once paired
+        measured(study, "a", seed, base)
+        measured(study, "b", seed, base * (1 + more / 100))
+    done = CliRunner().invoke(script.main, ["tables", str(study), "--workdir", str(study), "--against", "a"])
+    assert done.exit_code == 0, done.output
+    text = (study / "RESULTS.md").read_text(encoding="utf-8").partition("### Differences to a")[2]
+    differences, equality = [line for line in text.splitlines() if line.startswith("| b | ")][:2]
+    assert apart in differences
+    assert "+0.00 [+0.00, +0.00] p 1" in differences, "accuracy, of the same decisions"
+    assert equality == f"| b | [+0.00, +0.00] | {equal} | [+0.00, +0.00] | {verdict} |"
+
+
+def test_two_seeds_claim_nothing(script: ModuleType, study: Path) -> None:
+    (study / "suite.yaml").write_text(PAIRED, encoding="utf-8")
+    for seed in range(3):
+        measured(study, "a", seed, 1.0)
+    for seed in range(2):
+        measured(study, "b", seed, 2.0)
+    done = CliRunner().invoke(script.main, ["tables", str(study), "--workdir", str(study), "--against", "a"])
+    assert done.exit_code == 0, done.output
+    assert "Differences" not in (study / "RESULTS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["sampler-steps", "negatives", "id3-ablations"])
