@@ -42,7 +42,7 @@ class Stage:
         self.folder = store.building(spec.kind, spec.key)
 
         def forward(kind: str, data: dict[str, Any]) -> None:
-            if kind == "log":
+            if kind == "log" and data["finite"]:  # a gap in the curve: JSON has no infinity
                 self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
             if kind == "picture":
                 (self.folder / "figures").mkdir(exist_ok=True)
