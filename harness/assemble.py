@@ -38,7 +38,7 @@ def stage_record(artifact: Artifact, cached: bool) -> StageRecord:
         component=made.component,
         cached=cached,
         seconds=made.seconds,
-        gpu_hours=made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,
+        gpu_hours=made.settings.get("devices", 1) * made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,
         images=made.counts.get("images", 0),
         rejected=made.counts.get("rejected", 0),
     )
@@ -72,8 +72,10 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         error=error,
         warnings=warnings,
         shipped=row.shipped,
-        commercial_use=_strictest(plan, row),
+        commercial_use=strictest_terms(plan, row),
         recipe="" if row.generator == "recognizer" else plan.recipe,
+        method=row.method,
+        generator_fits=int("model" in row.stages["generate"].parents) if "generate" in row.stages else 0,
         dataset=_dataset(plan, row),
         parameters=row.parameters,
         metrics=metrics,
@@ -198,7 +200,7 @@ def terms(spec: StageSpec) -> dict[str, str]:
     return {"name": cls.license.name, "commercial_use": spec.settings.get("commercial_use", cls.license.commercial_use)}
 
 
-def _strictest(plan: SuitePlan, row: RowPlan) -> CommercialUse:
+def strictest_terms(plan: SuitePlan, row: RowPlan) -> CommercialUse:
     """Of all that lies under the row, whether or not the store still has it."""
     used = {ancestor.id: ancestor for spec in row.stages.values() for ancestor in plan.ancestors(spec)}
     found = {terms(spec)["commercial_use"] for spec in used.values()}

@@ -17,7 +17,7 @@ from harness.errors import DataError, HarnessError, StageError
 from harness.plan import RowPlan, SuitePlan
 from harness.plugins import registry
 from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
-from harness.store.artifacts import Artifact, Manifest, Store, now
+from harness.store.artifacts import Artifact, Manifest, Spent, Store, now
 from harness.store.stage import STAGES, StageSpec
 from harness.store.workers import Outcome, Pool, Task
 
@@ -31,12 +31,9 @@ class _Build:
 
     spec: StageSpec
     lock: FileLock
-    created: float = field(default_factory=now)
-    seconds: float = 0.0
     waiting_for: int = 0  # shards that are not whole yet
     items: int = 0  # of a sharded stage
     done: dict[int, int] = field(default_factory=dict)  # items done, by shard
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 class Engine:
@@ -70,6 +67,7 @@ class Engine:
         self.finished: dict[tuple[str, str], tuple[Artifact, bool]] = {}  # artifact, whether it was found
         self.failed: dict[tuple[str, str], str] = {}
         self.building: dict[tuple[str, str], _Build] = {}
+        self.ending: dict[tuple[str, str], tuple[FileLock, int]] = {}  # failed stages whose other shards still run
         self.wanted: dict[tuple[str, str], StageSpec] = {}
         self.results: list[Result] = []
         self.warned: set[tuple[str, str]] = set()  # stage and text of what gates said
@@ -101,8 +99,11 @@ class Engine:
             raise
         finally:
             self.pool.close()
-            for build in self.building.values():
-                build.lock.release()
+            for lock in [
+                *(build.lock for build in self.building.values()),
+                *(lock for lock, _ in self.ending.values()),
+            ]:
+                lock.release()
             self._tell("suite_finished", plan=self.plan, workdir=self.workdir, results=self.results)
         if self.until and self.failed:
             raise StageError("; ".join(dict.fromkeys(self.failed.values())))
@@ -199,13 +200,12 @@ class Engine:
         id, phase, _shard = outcome.task.tag
         build = self.building.get(id)
         if build is None:  # another shard of it has failed
+            self._end(id, self.ending.pop(id))
             return
         if outcome.error:
             self._fail(build, outcome)
             return
         made = outcome.value["value"]
-        build.seconds += outcome.value["seconds"]
-        build.curves |= outcome.value["curves"]
         if phase == "prepare" and made["shards"]:
             missing = made["missing"]
             build.waiting_for, build.items = len(missing), made["items"]
@@ -216,11 +216,11 @@ class Engine:
         elif phase == "shard":
             build.waiting_for -= 1
         if phase == "finish":
-            self._commit(build, made)
+            self._commit(build, made, outcome.value["spent"])
         elif not build.waiting_for:
             self._submit(build.spec, "finish")
 
-    def _commit(self, build: _Build, made: dict[str, Any]) -> None:
+    def _commit(self, build: _Build, made: dict[str, Any], spent: Spent) -> None:
         spec = build.spec
         manifest = Manifest(
             kind=spec.kind,
@@ -233,11 +233,11 @@ class Engine:
             options=spec.options,
             details=made["details"],
             counts=made["counts"],
-            curves=build.curves,
-            seconds=build.seconds,
+            curves=spent.curves,
+            seconds=spent.seconds,
             device=self.device,
             license=terms(spec),
-            created=build.created,
+            created=spent.since,
             finished=now(),
             harness=__version__,
         )
@@ -261,8 +261,16 @@ class Engine:
             text += f" (traceback in {log})"
         who = f" ({spec.component})" if spec.component else ""
         self.failed[spec.id] = f"{spec.label}{who}: {text}"
-        build.lock.release()
         del self.building[spec.id]
+        self._end(spec.id, (build.lock, 1 + self.pool.drop(lambda tag: tag[0] == spec.id)))
+
+    def _end(self, id: tuple[str, str], ending: tuple[FileLock, int]) -> None:
+        """One task of a failed stage is through; with the last one, others may try to build it."""
+        lock, running = ending
+        if running > 1:
+            self.ending[id] = lock, running - 1
+        else:
+            lock.release()
 
     def _finish_row(self, row: RowPlan) -> None:
         folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)

@@ -127,7 +127,13 @@ class TwoStage(ContextLaw):
 
     Settings = TwoStageSettings
     license = APACHE
-    code = ("harness.builtin.contexts", "harness.builtin.unconditional", "harness.diffusion", "harness.noise")
+    code = (
+        "harness.builtin.contexts",
+        "harness.builtin.unconditional",
+        "harness.diffusion",
+        "harness.faces.coding",
+        "harness.noise",
+    )
     accepts = frozenset({KIND})
 
     def identity(self) -> dict[str, Any]:

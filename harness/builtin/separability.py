@@ -91,6 +91,7 @@ class Separability(Evaluator):
         "harness.stats.allpairs_intervals",
         "harness.stats.verification",
         "harness.stats.intervals",
+        "harness.stats.score_intervals",
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})

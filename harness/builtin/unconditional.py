@@ -27,7 +27,7 @@ class Unconditional(LatentGenerator):
     """Latent diffusion without identities: faces of nobody in particular, for two-stage contexts."""
 
     FitSettings = LatentFitSettings
-    code = ("harness.builtin.unconditional", "harness.diffusion", "harness.noise")
+    code = ("harness.builtin.unconditional", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND, "latent-diffusion/1"})

@@ -93,7 +93,7 @@ class ID3(LatentGenerator):
 
     Settings = ID3SampleSettings
     FitSettings = ID3FitSettings
-    code = ("harness_id3", "harness.diffusion", "harness.noise")
+    code = ("harness_id3", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND, "latent-diffusion/1"})

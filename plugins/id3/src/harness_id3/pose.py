@@ -67,7 +67,7 @@ class LandmarkPose(AttributePredictor):
     """
 
     license = APACHE  # the code; MTCNN, where it is needed, has its own terms
-    code = ("harness_id3.pose", "harness.builtin.mtcnn", "harness.faces.crops")
+    code = ("harness_id3.pose", "harness.builtin.mtcnn", "harness.faces.crops", "harness.faces.warp")
     gives = ("yaw", "pitch", "roll")
 
     def predict(self, batch: ImageBatch, run: Run) -> dict[str, Floats]:

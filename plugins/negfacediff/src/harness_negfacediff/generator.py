@@ -58,7 +58,7 @@ class NegFaceDiff(LatentGenerator):
     """NegFaceDiff: steer IDiff-Face's model away from another identity while sampling."""
 
     Settings = NegFaceDiffSettings
-    code = ("harness_negfacediff", "harness.diffusion", "harness.noise")
+    code = ("harness_negfacediff", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({"latent-diffusion/1"})
 
     def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
