@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness import __version__
-from harness.components.base import CommercialUse
+from harness.components.base import CommercialUse, Component
+from harness.errors import DataError
 from harness.gates import Verdict, judge
 from harness.plan import RowPlan, SuitePlan
-from harness.plugins import registry
+from harness.plugins import import_target, registry
 from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord
 from harness.store.artifacts import Artifact, now
 from harness.store.stage import StageSpec
@@ -37,7 +38,7 @@ def stage_record(artifact: Artifact, cached: bool) -> StageRecord:
         component=made.component,
         cached=cached,
         seconds=made.seconds,
-        gpu_hours=made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,
+        gpu_hours=made.settings.get("devices", 1) * made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,
         images=made.counts.get("images", 0),
         rejected=made.counts.get("rejected", 0),
     )
@@ -71,8 +72,10 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         error=error,
         warnings=warnings,
         shipped=row.shipped,
-        commercial_use=_strictest(plan, row, finished),
+        commercial_use=strictest_terms(plan, row),
         recipe="" if row.generator == "recognizer" else plan.recipe,
+        method=row.method,
+        generator_fits=int("model" in row.stages["generate"].parents) if "generate" in row.stages else 0,
         dataset=_dataset(plan, row),
         parameters=row.parameters,
         metrics=metrics,
@@ -135,8 +138,12 @@ def _commit() -> str:
 
 
 def _metrics(artifact: Artifact) -> Iterable[MetricRecord]:
-    for record in json.loads((artifact.folder / "report.json").read_text(encoding="utf-8")):
-        yield MetricRecord.model_validate(record)
+    path = artifact.folder / "report.json"
+    try:
+        records = [MetricRecord.model_validate(record) for record in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:  # pydantic's and JSON's errors are ValueErrors
+        raise DataError(f"{path}: damaged report; delete {artifact.folder} and run again") from error
+    yield from records
 
 
 def _alignment(artifact: Artifact, crop_px: int) -> list[MetricRecord]:
@@ -185,10 +192,19 @@ def _link(origin: Path, target: Path) -> None:
         shutil.copyfile(origin, target)
 
 
-def _strictest(plan: SuitePlan, row: RowPlan, finished: Finished) -> CommercialUse:
-    used = {ancestor.id for spec in row.stages.values() for ancestor in plan.ancestors(spec)}
-    terms = {finished[id][0].manifest.license["commercial_use"] for id in used if id in finished}
-    return max((term for term in _STRICTNESS if term in terms), key=_STRICTNESS.index, default="unknown")
+def terms(spec: StageSpec) -> dict[str, str]:
+    """The terms of a stage's artifact: of its component, of a weights file, or what a source's settings say."""
+    if spec.kind == "weights":
+        return {"name": spec.settings["license"], "commercial_use": spec.settings["commercial_use"]}
+    cls: type[Component] = import_target(spec.target)
+    return {"name": cls.license.name, "commercial_use": spec.settings.get("commercial_use", cls.license.commercial_use)}
+
+
+def strictest_terms(plan: SuitePlan, row: RowPlan) -> CommercialUse:
+    """Of all that lies under the row, whether or not the store still has it."""
+    used = {ancestor.id: ancestor for spec in row.stages.values() for ancestor in plan.ancestors(spec)}
+    found = {terms(spec)["commercial_use"] for spec in used.values()}
+    return max((term for term in _STRICTNESS if term in found), key=_STRICTNESS.index, default="unknown")
 
 
 def _dataset(plan: SuitePlan, row: RowPlan) -> Dataset | None:

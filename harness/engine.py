@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -11,13 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness import __version__
-from harness.assemble import assemble, same_outcome, stage_record, verdicts
-from harness.components.base import Component
-from harness.errors import DataError, HarnessError
+from harness.assemble import assemble, same_outcome, stage_record, terms, verdicts
+from harness.errors import DataError, HarnessError, StageError
 from harness.plan import RowPlan, SuitePlan
-from harness.plugins import import_target, registry
+from harness.plugins import registry
 from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
-from harness.store.artifacts import Artifact, Manifest, Store, now
+from harness.store.artifacts import Artifact, Manifest, Spent, Store, now
 from harness.store.stage import STAGES, StageSpec
 from harness.store.workers import Outcome, Pool, Task
 
@@ -31,12 +31,9 @@ class _Build:
 
     spec: StageSpec
     lock: FileLock
-    created: float = field(default_factory=now)
-    seconds: float = 0.0
     waiting_for: int = 0  # shards that are not whole yet
     items: int = 0  # of a sharded stage
     done: dict[int, int] = field(default_factory=dict)  # items done, by shard
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 class Engine:
@@ -65,19 +62,22 @@ class Engine:
         self.store = Store(workdir / "store")
         self.hook = registry().manager.hook
         self.rows = [row for row in plan.row_plans if not only or row.row in only]
-        count = workers or (1 if self.device == "cuda" else os.cpu_count() or 1)
+        count = workers or (1 if self.device == "cuda" else _cores())
         self.pool = Pool(count, self._on_event)
         self.finished: dict[tuple[str, str], tuple[Artifact, bool]] = {}  # artifact, whether it was found
         self.failed: dict[tuple[str, str], str] = {}
         self.building: dict[tuple[str, str], _Build] = {}
+        self.ending: dict[tuple[str, str], tuple[FileLock, int]] = {}  # failed stages whose other shards still run
         self.wanted: dict[tuple[str, str], StageSpec] = {}
         self.results: list[Result] = []
+        self.warned: set[tuple[str, str]] = set()  # stage and text of what gates said
 
     def run(self) -> list[Result]:
         """Run to the end; rows that fail do not stop the others.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, when running tasks have saved their state.
+            StageError: a stage failed in a run that ends before the rows' results, which would tell of it.
         """
         folder = self.workdir / "results" / self.plan.suite.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +99,14 @@ class Engine:
             raise
         finally:
             self.pool.close()
-            for build in self.building.values():
-                build.lock.release()
+            for lock in [
+                *(build.lock for build in self.building.values()),
+                *(lock for lock, _ in self.ending.values()),
+            ]:
+                lock.release()
             self._tell("suite_finished", plan=self.plan, workdir=self.workdir, results=self.results)
+        if self.until and self.failed:
+            raise StageError("; ".join(dict.fromkeys(self.failed.values())))
         return self.results
 
     def _tell(self, event: str, **data: Any) -> None:
@@ -112,11 +117,15 @@ class Engine:
             warnings.warn(f"a plugin failed on {event}: {type(error).__name__}: {error}", stacklevel=2)
 
     def _want(self, stage: StageSpec) -> None:
-        """Ask for a stage; what it needs is asked for only when it is not in the store."""
+        """Ask for a stage; what it needs is asked for only when it is not in the store.
+
+        A protocol over a source's faces leaves them where they are: whoever evaluates on it reads them too.
+        """
         if stage.id in self.wanted:
             return
-        if self.store.find(*stage.id) is None:
-            for parent in stage.parents.values():
+        missing = self.store.find(*stage.id) is None
+        for role, parent in stage.parents.items():
+            if missing or (stage.kind, role) == ("protocol", "source"):
                 self._want(self.plan.stages[parent])
         for gate in self.plan.gates.get(stage.id, {}):
             self._want(self.plan.stages[gate])
@@ -152,7 +161,9 @@ class Engine:
             if verdict.refused:
                 self.failed[stage.id] = f"{stage.label}: not started: {verdict.text}"
                 return True
-            self._tell("stage_warned", stage=stage.label, text=verdict.text)
+            if (stage.label, verdict.text) not in self.warned:  # asked again while another process has the lock
+                self.warned.add((stage.label, verdict.text))
+                self._tell("stage_warned", stage=stage.label, text=verdict.text)
         return False
 
     def _start(self, stage: StageSpec) -> None:
@@ -189,27 +200,27 @@ class Engine:
         id, phase, _shard = outcome.task.tag
         build = self.building.get(id)
         if build is None:  # another shard of it has failed
+            self._end(id, self.ending.pop(id))
             return
         if outcome.error:
             self._fail(build, outcome)
             return
         made = outcome.value["value"]
-        build.seconds += outcome.value["seconds"]
-        build.curves |= outcome.value["curves"]
         if phase == "prepare" and made["shards"]:
             missing = made["missing"]
             build.waiting_for, build.items = len(missing), made["items"]
-            build.done = {i: made["shard_items"] for i in range(made["shards"]) if i not in missing}
+            size = made["shard_items"]
+            build.done = {i: min(size, build.items - i * size) for i in range(made["shards"]) if i not in missing}
             for number in missing:
                 self._submit(build.spec, "shard", number)
         elif phase == "shard":
             build.waiting_for -= 1
         if phase == "finish":
-            self._commit(build, made)
+            self._commit(build, made, outcome.value["spent"])
         elif not build.waiting_for:
             self._submit(build.spec, "finish")
 
-    def _commit(self, build: _Build, made: dict[str, Any]) -> None:
+    def _commit(self, build: _Build, made: dict[str, Any], spent: Spent) -> None:
         spec = build.spec
         manifest = Manifest(
             kind=spec.kind,
@@ -222,11 +233,11 @@ class Engine:
             options=spec.options,
             details=made["details"],
             counts=made["counts"],
-            curves=build.curves,
-            seconds=build.seconds,
+            curves=spent.curves,
+            seconds=spent.seconds,
             device=self.device,
-            license=_license(spec, made),
-            created=build.created,
+            license=terms(spec),
+            created=spent.since,
             finished=now(),
             harness=__version__,
         )
@@ -250,8 +261,16 @@ class Engine:
             text += f" (traceback in {log})"
         who = f" ({spec.component})" if spec.component else ""
         self.failed[spec.id] = f"{spec.label}{who}: {text}"
-        build.lock.release()
         del self.building[spec.id]
+        self._end(spec.id, (build.lock, 1 + self.pool.drop(lambda tag: tag[0] == spec.id)))
+
+    def _end(self, id: tuple[str, str], ending: tuple[FileLock, int]) -> None:
+        """One task of a failed stage is through; with the last one, others may try to build it."""
+        lock, running = ending
+        if running > 1:
+            self.ending[id] = lock, running - 1
+        else:
+            lock.release()
 
     def _finish_row(self, row: RowPlan) -> None:
         folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)
@@ -274,9 +293,10 @@ class Engine:
         for stage in row.stages.values():
             for ancestor in self.plan.ancestors(stage):
                 if ancestor.id not in self.finished:
-                    artifact = self.store.find(*ancestor.id)
-                    if artifact is not None:
-                        self.finished[ancestor.id] = (artifact, True)
+                    with contextlib.suppress(DataError):  # damaged: as good as gone, and nothing needs it
+                        artifact = self.store.find(*ancestor.id)
+                        if artifact is not None:
+                            self.finished[ancestor.id] = (artifact, True)
 
     def _stop(self) -> None:
         self.pool.request_stop()
@@ -293,17 +313,15 @@ def _subclasses(cls: type[Exception]) -> set[str]:
 _KNOWN_ERRORS = _subclasses(HarnessError) | {"WorkerDied"}
 
 
+def _cores() -> int:
+    """The cores that this process may use: on a cluster fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _device(wanted: str) -> str:
     """Resolve ``auto`` without importing torch into this process."""
     if wanted != "auto":
         return wanted
     return "cuda" if Path("/dev/nvidia0").exists() or Path("/dev/nvidiactl").exists() else "cpu"
-
-
-def _license(spec: StageSpec, made: dict[str, Any]) -> dict[str, str]:
-    """The terms of an artifact: of its component, of a weights file, or what a source's settings say."""
-    info = made["details"].get("info")
-    if spec.kind == "weights":
-        return {"name": info["license"], "commercial_use": info["commercial_use"]}
-    cls: type[Component] = import_target(spec.target)
-    return {"name": cls.license.name, "commercial_use": spec.settings.get("commercial_use", cls.license.commercial_use)}

@@ -171,7 +171,9 @@ def _aggregate(results: list[Result]) -> Row:
     latest = max(results, key=lambda r: (r.status == "done", r.finished))
     done = sorted((r for r in results if r.status == "done"), key=lambda r: r.seed)
     kept = [r for r in done if not _difference(r, latest)]
-    left_out = {r.seed: _difference(r, latest) for r in done if r not in kept}
+    if latest.generator == "recognizer":  # weights that exist are one model, whatever the seed
+        kept = kept[:1]
+    left_out = {r.seed: found for r in done if (found := _difference(r, latest))}
     used = kept or [latest]
     row = Row(
         suite=latest.suite,
@@ -211,9 +213,11 @@ def _difference(result: Result, reference: Result) -> str:
 
 
 def _mixed_parameters(results: list[Result]) -> str:
-    """The settings in which the seeds of one row differ, seeds themselves aside."""
+    """The settings in which the seeds of one row differ, seeds themselves aside; or that something under it does."""
     names = sorted({name for r in results for name in r.parameters if "seed" not in name.lower()})
     differing = [n for n in names if any(r.parameters.get(n) != results[0].parameters.get(n) for r in results)]
+    if not differing and len({r.method for r in results if r.method}) > 1:
+        return "model, contexts, source, aligner or code"
     return ", ".join(differing)
 
 

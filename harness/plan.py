@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ STAGE_SCHEMA = 1
 
 @dataclass(frozen=True)
 class RowPlan:
-    """One row with one seed: its stages by role, and what the result file says of it."""
+    """One row with one seed: its stages by role, and what the result file says of it.
+
+    ``method`` is a digest of all that made the row's recognizer but the seed: model, contexts, source, aligner, recipe
+    and their code.
+    """
 
     row: str
     seed: int
@@ -34,6 +38,7 @@ class RowPlan:
     contexts: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     shipped: list[str] = field(default_factory=list)
+    method: str = ""
 
 
 @dataclass
@@ -110,10 +115,25 @@ class _Planner:
             cls = registry().load("trainers", suite.trainer.use)
             settings = cls(cls.Settings.model_validate(suite.trainer.settings)).identity()
             self.out.recipe = digest([suite.trainer.use, settings, suite.crop_px])
+        self.one_of_a_kind()
+        seedless = _Planner(suite, self.path)  # a row's stages under a fixed seed are told apart by all but the seed
+        seedless.sources, seedless.protocols, seedless.files = self.sources, self.protocols, self.files
         for seed in suite.seeds:
             for name, row in suite.rows.items():
-                self.out.row_plans.append(self.row(name, row, seed))
+                made = seedless.row(name, row, 0).stages["recognizer"].key
+                self.out.row_plans.append(replace(self.row(name, row, seed), method=made))
         return self.out
+
+    def one_of_a_kind(self) -> None:
+        """Refuse evaluations whose metrics would have the same names."""
+        seen: dict[tuple[str, str, str], int] = {}
+        for index, entry in enumerate(self.suite.evaluate):
+            for protocol in entry.protocols or [""]:
+                first = seen.setdefault((entry.use, entry.source, protocol), index)
+                if first != index:
+                    what = f"{entry.use} on {protocol}" if protocol else entry.use
+                    text = f"{what} is in evaluate.{first} already, and metrics of one name cannot be told apart"
+                    raise self.error(f"evaluate.{index}", f"{text}; remove one, or run it as another suite")
 
     # One method per kind of stage. Each returns the spec; `add` gives it its key and keeps it.
 
@@ -146,6 +166,10 @@ class _Planner:
         )
         references = {role: parent.id for role, parent in parents.items()}
         spec = StageSpec(kind, key, label, component, target, settings, seed, references, options)
+        return self.keep(spec)
+
+    def keep(self, spec: StageSpec) -> StageSpec:
+        """Put a stage into the plan, once."""
         return self.out.stages.setdefault(spec.id, spec)
 
     def source(self, name: str, key: str) -> StageSpec:
@@ -157,7 +181,7 @@ class _Planner:
                 )
             except (InputError, DataError) as error:
                 raise self.error(f"sources.{name}", " ".join(str(error).split())) from error
-        return self.sources[name]
+        return self.keep(self.sources[name])
 
     def aligned(
         self, faces: StageSpec, aligner: Use, label: str, keep: tuple[int, int] | None, seed: int = 0
@@ -309,7 +333,7 @@ class _Planner:
                 )
             except (InputError, DataError) as error:
                 raise self.error(here, " ".join(str(error).split())) from error
-        return self.protocols[name]
+        return self.keep(self.protocols[name])
 
     def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
         key, label = f"rows.{name}", f"{name} seed {seed}"

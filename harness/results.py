@@ -84,9 +84,10 @@ class Result(_Record):
     error: str = ""
     warnings: list[str] = Field(default=[], description="gates that the dataset did not pass and that only warn")
     shipped: list[str] = Field(default=[], description="weights that came with a distribution instead of being fitted")
-    generator_fits: int = Field(default=1, description="how many fits of the generator lie under the replicates")
+    generator_fits: int = Field(default=1, description="how many models of the generator lie under the replicates")
     commercial_use: Literal["yes", "no", "unknown"] = "unknown"
     recipe: str = ""
+    method: str = Field(default="", description="digest of all that made the row's recognizer but the seed")
     dataset: Dataset | None = None
     parameters: dict[str, Any] = Field(default={}, description="resolved settings of the row, flat, for display")
     metrics: list[MetricRecord] = []

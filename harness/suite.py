@@ -43,6 +43,21 @@ _SECTIONS: dict[str, tuple[str, type[Entry]]] = {
 _NAMED = ("sources", "recognizers", "models", "rows", "protocols")  # tables whose keys are the user's names
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which the standard keeps the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} is given twice; rename or remove one", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     """Read, substitute and resolve a suite file.
 
@@ -54,7 +69,7 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         InputError: anything is wrong with it; nothing was started.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such suite file; `harness init` writes one to start from") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

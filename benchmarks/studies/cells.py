@@ -127,12 +127,13 @@ def differences(study: Path, workdir: Path, suite: Suite, rows: list[str], again
         inside = all(max(map(abs, ends)) <= q.margin for q, ends in bounds.items())
         shown = [f"[{low:+.2f}, {high:+.2f}]" for low, high in bounds.values()]
         equal.append([row, *shown, "yes" if inside else "not shown"])
-    (study / f"{suite.name}.png").write_bytes(picture(found, rows, against))
+    drawn = f"{suite.name}-against-{against}.png"
+    (study / drawn).write_bytes(picture(found, rows, against))
     margins = [f"{q.title} (within {q.margin:g})" for q in QUANTITIES if q.margin < inf]
     return "\n".join(
         [
             f"### Differences to {against}\n",
-            f"![Differences to {against}, with their intervals]({suite.name}.png)\n",
+            f"![Differences to {against}, with their intervals]({drawn})\n",
             pipes(["row", *(q.title for q in QUANTITIES)], apart),
             NOTES.format(rows=len(rows), against=against),
             pipes(["row", *margins, "equal"], equal),
@@ -214,8 +215,10 @@ def run(study: Path, workdir: Path, limit: int | None, overrides: tuple[str, ...
 @main.command()
 @study_argument
 @workdir_option
-@click.option("--against", metavar="ROW", help="Compare every other row with this one; needs three seeds of both.")
-def tables(study: Path, workdir: Path, against: str | None) -> None:
+@click.option(
+    "--against", metavar="ROW", multiple=True, help="Compare every other row with this one; needs three seeds of both."
+)
+def tables(study: Path, workdir: Path, against: tuple[str, ...]) -> None:
     """Write STUDY/RESULTS.md from the committed result files."""
     parts = [f"# Results of {study.name}\n\nMade by `benchmarks/studies/cells.py tables` from `results/`.\n"]
     for suite in suites(study).values():
@@ -225,13 +228,15 @@ def tables(study: Path, workdir: Path, against: str | None) -> None:
             board = ("leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown")
             parts.append(output(*board))
         whole = [row for row in suite.rows if all((suite.name, row, seed) in done for seed in suite.seeds)]
-        others = [row for row in whole if row != against]
-        if against in whole and others and len(suite.seeds) >= MIN_SEEDS:
-            parts.append(differences(study, workdir, suite, others, against))
+        for reference in against if len(suite.seeds) >= MIN_SEEDS else ():
+            others = [row for row in whole if row != reference]
+            if reference not in whole or not others:
+                continue
+            parts.append(differences(study, workdir, suite, others, reference))
             for row in others:
-                pair = (f"{suite.name}/{row}", f"{suite.name}/{against}")
+                pair = (f"{suite.name}/{row}", f"{suite.name}/{reference}")
                 compared = output("compare", *pair, "--workdir", str(workdir), "--format", "markdown")
-                parts.append(f"### {row} against {against}: accuracy\n\n{compared}")
+                parts.append(f"### {row} against {reference}: accuracy\n\n{compared}")
     (study / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     click.echo(study / "RESULTS.md")
 

@@ -33,6 +33,8 @@ class Consistency(Evaluator):
         "harness.stats.consistency",
         "harness.stats.neighbors",
         "harness.stats.intervals",
+        "harness.stats.allpairs",
+        "harness.stats.verification",
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})

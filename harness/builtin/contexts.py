@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Uniform(ContextLaw):
-    """Uniform on the unit sphere (IDiff-Face, arXiv 2308.04995; methods 1.8).
+    """Uniform on the unit sphere (IDiff-Face, arXiv 2308.04995).
 
     Wants a recognizer whose embeddings fill the sphere; those of a small one fill a small part of it, and images for
     contexts outside of that part collapse. Use ``class-gaussian`` there.
@@ -78,13 +78,13 @@ class ClassGaussian(ContextLaw):
 class AuthenticSettings(Settings):
     """What of a person to take."""
 
-    take: Literal["class-means", "images"] = Field(
-        "class-means", description="the mean embedding of all of a person's images, or that of one image"
+    take: Literal["images", "class-means"] = Field(
+        "images", description="the embedding of one of a person's images as published, or the mean of all of them"
     )
 
 
 class AuthenticContexts(ContextLaw):
-    """Embeddings of real people, for studies of variation (IDiff-Face, arXiv 2308.04995; methods 1.8).
+    """Embeddings of real people, for studies of variation (IDiff-Face, arXiv 2308.04995: of single images).
 
     Context i belongs to person i of a seeded shuffle of the source, so a smaller draw is the start of a larger one.
     Nobody is used twice. For people that the model has not seen, name a source that it was not fitted on.
@@ -120,14 +120,20 @@ class TwoStageSettings(LatentSampleSettings):
 
 
 class TwoStage(ContextLaw):
-    """Embeddings of faces that an unconditional model draws (IDiff-Face, arXiv 2308.04995; methods 1.8).
+    """Embeddings of faces that an unconditional model draws (IDiff-Face, arXiv 2308.04995).
 
-    One image per context, embedded as the training images were: raw, unaligned (methods 1.7).
+    One image per context, embedded as the training images were: raw, unaligned.
     """
 
     Settings = TwoStageSettings
     license = APACHE
-    code = ("harness.builtin.contexts", "harness.builtin.unconditional", "harness.diffusion", "harness.noise")
+    code = (
+        "harness.builtin.contexts",
+        "harness.builtin.unconditional",
+        "harness.diffusion",
+        "harness.faces.coding",
+        "harness.noise",
+    )
     accepts = frozenset({KIND})
 
     def identity(self) -> dict[str, Any]:

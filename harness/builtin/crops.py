@@ -43,7 +43,14 @@ class Crops(Evaluator):
 
     Settings: ClassVar[type[Settings]] = CropsSettings
     license = APACHE
-    code = ("harness.builtin.crops", "harness.data.survey", "harness.builtin.mtcnn", "harness.faces.crops")
+    code = (
+        "harness.builtin.crops",
+        "harness.data.survey",
+        "harness.builtin.mtcnn",
+        "harness.faces.coding",
+        "harness.faces.crops",
+        "harness.faces.warp",
+    )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "protocols"})
 
     def evaluate(self, subject: Subject, run: Run) -> Report:

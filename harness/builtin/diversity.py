@@ -62,6 +62,8 @@ class Diversity(Evaluator):
         "harness.stats.leakage",
         "harness.stats.neighbors",
         "harness.stats.intervals",
+        "harness.stats.allpairs",
+        "harness.stats.verification",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})
 

@@ -40,6 +40,8 @@ class Fidelity(Evaluator):
         "harness.stats.fidelity",
         "harness.stats.neighbors",
         "harness.stats.intervals",
+        "harness.stats.allpairs",
+        "harness.stats.verification",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})
 

@@ -32,7 +32,7 @@ class IResNet(Recognizer):
     It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
     replaces them. This is the architecture alone: weights that others publish keep their own terms.
 
-    Source: ArcFace, arXiv 1801.07698, section 3.1; layers as in methods 5.1.
+    Source: ArcFace, arXiv 1801.07698, section 3.1.
     """
 
     Settings: ClassVar[type[Settings]] = IResNetSettings

@@ -4,7 +4,7 @@ Attribute names are the state-dict names of published checkpoints; renaming one 
 
 Letters: N images, C channels, D embedding width.
 
-Source: ArcFace, arXiv 1801.07698, section 3.1, with the block of that paper (BN-conv-BN-PReLU-conv-BN); methods 5.1.
+Source: ArcFace, arXiv 1801.07698, section 3.1, with the block of that paper (BN-conv-BN-PReLU-conv-BN).
 """
 
 from __future__ import annotations

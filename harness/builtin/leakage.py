@@ -46,6 +46,8 @@ class Leakage(Evaluator):
         "harness.stats.leakage",
         "harness.stats.neighbors",
         "harness.stats.intervals",
+        "harness.stats.allpairs",
+        "harness.stats.verification",
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})

@@ -1,7 +1,7 @@
 """``margin``: trains a recognizer with the CosFace loss and one fixed recipe.
 
-Everything random is a function of (run.seed, step): initialization, data order and augmentation. A training that was
-stopped therefore goes on from its checkpoint to the same weights.
+Everything random is a function of (run.seed, step): initialization, data order, augmentation and dropout. A training
+that was stopped therefore goes on from its checkpoint to the same weights.
 """
 
 from __future__ import annotations

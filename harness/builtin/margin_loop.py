@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +123,7 @@ class Loop:
         generator = torch.Generator().manual_seed(self._seed(f"augment/{step}"))
         x = augment(self._images(chosen).to(device).float() / 127.5 - 1, settings, generator)  # [B, 3, S, S]
         self.network.train()
-        with self._precision():
+        with self._dropout(step), self._precision():
             features = self.recognizer.features(x)  # [B, D]
         loss = cosface_loss(
             features.float(), self.head, self.labels[chosen].to(device), settings.scale, settings.margin
@@ -136,6 +136,14 @@ class Loop:
         nn.utils.clip_grad_norm_([self.head], settings.clip_norm)
         self.optimizer.step()
         return loss.item()
+
+    @contextmanager
+    def _dropout(self, step: int) -> Iterator[None]:
+        """Give the network's own randomness, which is torch's global one, the step's seed."""
+        device = torch.device(self.run.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self._seed(f"dropout/{step}"))
+            yield
 
     def _precision(self) -> AbstractContextManager[Any]:
         kind = torch.device(self.run.device).type

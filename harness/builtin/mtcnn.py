@@ -14,7 +14,7 @@ from harness.components.aligner import Aligner
 from harness.components.base import Crop, License, Settings
 from harness.components.data import AlignedBatch, ImageBatch, Images
 from harness.errors import InputError
-from harness.faces.crops import template
+from harness.faces.crops import NARROW_SHIFT_PX, TEMPLATE_SIZE_PX, template
 from harness.faces.warp import similarity, warp
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class MTCNNSettings(Settings):
     proposal_threshold: float = Field(0.6, gt=0, lt=1, description="least confidence of the proposal network, P-Net")
     refine_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the refinement network, R-Net")
     output_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the output network, O-Net")
+    reference_quirks: bool = Field(
+        False,
+        description="repeat NegFaceDiff's training crops: the template of crops 96 px wide, 8 of 112 px to the left",
+    )
     pyramid_factor: float = Field(0.709, gt=0.3, lt=0.95, description="ratio of neighboring image scales")
 
 
@@ -80,7 +84,10 @@ class MTCNNAligner(Aligner):
                 if face is not None:
                     landmarks[row], boxes[row], scores[row] = face
                     reasons[row] = None
-        matrices = similarity(landmarks, template(crop.size_px))  # all-zero where there is no face
+        points = template(crop.size_px)
+        if self.settings.reference_quirks:
+            points[:, 0] -= NARROW_SHIFT_PX * crop.size_px / TEMPLATE_SIZE_PX
+        matrices = similarity(landmarks, points)  # all-zero where there is no face
         return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, landmarks, boxes, scores)
 
     def _detect(self, images: Images, device: str) -> list[tuple[Any, Any, float] | None]:

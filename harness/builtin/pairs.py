@@ -32,7 +32,7 @@ class SourcePairs(Protocol):
 
     Settings = SourcePairsSettings
     license = APACHE  # the faces bring their own terms
-    code = ("harness.builtin.pairs",)
+    code = ("harness.builtin.pairs", "harness.noise")
     uses_source = True
 
     def plan(self, run: Run) -> SamplePlan:

@@ -21,7 +21,8 @@ from harness.components.evaluator import Evaluator, Need
 from harness.errors import StageError
 from harness.stats.allpairs import EDGES, count_pairs, pair_moments
 from harness.stats.allpairs_intervals import all_pairs_intervals
-from harness.stats.intervals import ScoreIntervals, few_identities, mean_interval, score_intervals
+from harness.stats.intervals import few_identities, mean_interval
+from harness.stats.score_intervals import ScoreIntervals, score_intervals
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
 from harness.stats.verification import unit
 
@@ -90,6 +91,7 @@ class Separability(Evaluator):
         "harness.stats.allpairs_intervals",
         "harness.stats.verification",
         "harness.stats.intervals",
+        "harness.stats.score_intervals",
         "harness.figures",
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})

@@ -3,7 +3,7 @@
 Its images show no identity in particular, so as a row of its own it is of no use; the law ``two-stage`` samples it.
 
 Source: IDiff-Face, arXiv 2308.04995, names such a model and says nothing of its training. Ours: the same U-Net, fitted
-as the conditional one is, with the projected context always zero (methods 1.3: "no context"; 1.8).
+as the conditional one is, with the projected context always zero.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Unconditional(LatentGenerator):
     """Latent diffusion without identities: faces of nobody in particular, for two-stage contexts."""
 
     FitSettings = LatentFitSettings
-    code = ("harness.builtin.unconditional", "harness.diffusion", "harness.noise")
+    code = ("harness.builtin.unconditional", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND, "latent-diffusion/1"})

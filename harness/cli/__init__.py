@@ -46,6 +46,11 @@ class _LazyGroup(click.Group):
                 raise
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             sys.exit(error.exit_status)
+        except OSError as error:  # a full disk, a folder that may not be written to
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {error}; what was finished is kept", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

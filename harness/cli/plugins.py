@@ -63,6 +63,11 @@ def components(kind: str | None, as_json: bool) -> None:
                 "commercial_use": cls.license.commercial_use,
                 "settings": cls.Settings.model_json_schema(),
             }
+            fit = cls.schema("fit")
+            if fit is not cls.Settings and fit.model_fields:
+                listed[each][name]["fit_settings"] = fit.model_json_schema()
+            if recipes := getattr(cls, "recipes", None):
+                listed[each][name]["recipes"] = {recipe: dict(values) for recipe, values in recipes.items()}
     if as_json:
         click.echo(json.dumps(listed, indent=1))
         return
@@ -70,6 +75,15 @@ def components(kind: str | None, as_json: bool) -> None:
         click.echo(each)
         for name, entry in entries.items():
             click.echo(f"  {name}: {entry.get('error') or entry['summary']}")
-            for field, schema in entry.get("settings", {}).get("properties", {}).items():
-                default = f" [{json.dumps(schema['default'])}]" if "default" in schema else ""
-                click.echo(f"    {field}{default}  {schema.get('description', '')}")
+            _show_settings(entry.get("settings", {}))
+            if "fit_settings" in entry:
+                click.echo("    to fit a model:")
+                _show_settings(entry["fit_settings"])
+            for recipe, values in entry.get("recipes", {}).items():
+                click.echo(f"    recipe {recipe}: {json.dumps(values) if values else 'the defaults'}")
+
+
+def _show_settings(schema: dict[str, Any]) -> None:
+    for field, described in schema.get("properties", {}).items():
+        default = f" [{json.dumps(described['default'])}]" if "default" in described else ""
+        click.echo(f"    {field}{default}  {described.get('description', '')}")

@@ -48,6 +48,7 @@ FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": 
 CHECKPOINTS = 20  # over each training
 WARMUP_STEPS = 100  # of the learning rate schedule "cosine"
 PREVIEW = 4  # identities, and images of each, in the pictures that a fit leaves at its checkpoints
+_MIRRORED = "mirrored/"  # before the name of a training column: that column of the mirrored images
 PREVIEW_SAMPLING = LatentSampleSettings.model_validate({"sampler": "dpm-solver++", "steps": 10})
 
 
@@ -151,7 +152,7 @@ def prepare(
 ) -> Prepared:
     """Fit the first stage, or take it over from a model, and turn a source into latents and contexts.
 
-    The context of an image is the unit-norm embedding of the raw, unmirrored image (methods 1.6, 1.7); without a
+    The context of an image is the unit-norm embedding of the raw, unmirrored image; without a
     recognizer it is a single zero.
 
     Args:
@@ -243,6 +244,7 @@ def fit_latent_diffusion(
     cpd: float,
     network: Callable[[UNetConfig], nn.Module] | None = None,
     extra: Mapping[str, Tensor] | None = None,
+    mirrored_extra: Mapping[str, Tensor] | None = None,
     loss: Callable[[Prepared, Schedule], Loss] | None = None,
     first_stage: Model | None = None,
 ) -> tuple[LatentDiffusion, dict[str, Tensor]]:
@@ -255,6 +257,7 @@ def fit_latent_diffusion(
         network: builds what is trained around a U-Net of the given size; it has the U-Net as ``unet``. Default: the
             U-Net itself.
         extra: further columns of the training data, N rows each.
+        mirrored_extra: what those columns are for the mirrored images, where it is something else.
         loss: replaces the plain denoising loss.
         first_stage: a model whose first stage is used as it is, such as an imported one with VQ-f4.
 
@@ -281,7 +284,8 @@ def fit_latent_diffusion(
     parts = LatentDiffusion(unet, data.first_stage, schedule, settings.size_px)
     columns = {"latents": data.latents, "contexts": data.contexts, **(extra or {})}
     if settings.flip:
-        columns["mirrored"] = data.mirrored
+        mirrored = {"latents": data.mirrored, **(mirrored_extra or {})}
+        columns |= {f"{_MIRRORED}{name}": column for name, column in mirrored.items()}
     objective = loss(data, schedule) if loss else denoising_loss(schedule)
     trained = train_denoiser(
         module,
@@ -317,10 +321,11 @@ def _preview(parts: LatentDiffusion, data: Prepared, run: Run, step: int) -> Non
     was_training = parts.unet.training
     chosen = data.contexts[:: max(1, len(data.contexts) // PREVIEW)][:PREVIEW]
     plan = SamplePlan.grid(len(chosen), PREVIEW)
-    contexts = chosen[torch.from_numpy(plan.identities)]
+    contexts = chosen[torch.from_numpy(plan.identities)].to(run.device)
+    unconditional = parts.unet.config.whole_context_dropout_probability == 1.0
     parts.unet.eval()
     try:
-        keys_values = parts.unet.contextualise(contexts.to(run.device))
+        keys_values = parts.unet.contextualise(None if unconditional else contexts, batch=len(plan))
         images = sample_images(parts, plan, run, bind(parts.unet, keys_values), PREVIEW_SAMPLING)
     finally:
         parts.unet.train(was_training)
@@ -328,12 +333,17 @@ def _preview(parts: LatentDiffusion, data: Prepared, run: Run, step: int) -> Non
 
 
 def _with_flips(plain: Loss) -> Loss:
-    """A loss over a batch in which each latent is replaced by its mirror image's half of the time."""
+    """A loss over a batch in which half of the images are mirrored, with all that depends on it; contexts do not."""
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        latents, mirrored = batch["latents"], batch["mirrored"]
-        flip = torch.rand(len(latents), 1, 1, 1, generator=generator).to(latents.device) < 0.5
-        return plain(model, {**batch, "latents": torch.where(flip, mirrored, latents)}, generator)
+        latents = batch["latents"]
+        flip = torch.rand(len(latents), generator=generator).to(latents.device) < 0.5
+        chosen = dict(batch)
+        for name, mirrored in batch.items():
+            if name.startswith(_MIRRORED):
+                plainly = name.removeprefix(_MIRRORED)
+                chosen[plainly] = torch.where(flip.view(-1, *[1] * (mirrored.ndim - 1)), mirrored, batch[plainly])
+        return plain(model, chosen, generator)
 
     return loss
 

@@ -21,22 +21,22 @@ _UNET_FACTOR = {"demo": 2, "published": 8}
 
 
 class LatentFitSettings(Settings):
-    """How to fit; defaults are IDiff-Face's published training (methods 1.6) where it applies to any size."""
+    """How to fit; defaults are IDiff-Face's published training where it applies to any size."""
 
     size_px: int = Field(128, ge=16, le=256, multiple_of=8, description="side of the generated image in pixels")
-    network: Literal["demo", "published"] = Field("published", description="size of the U-Net: about 1 or 216 M")
+    network: Literal["demo", "published"] = Field("published", description="size of the U-Net: about 2 or 216 M")
     first_stage: Literal["small", "pixel"] = Field("small", description="small autoencoder, or diffusion on pixels")
     autoencoder_steps: int = Field(20_000, ge=1, description="optimizer steps of the small autoencoder")
-    steps: int = Field(150_000, ge=1, description="optimizer steps of the denoiser; published: 150,000")
-    batch_size: int = Field(512, ge=1, description="images per optimizer step; published: 8 devices x 64")
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's peak rate; published: 1e-4")
+    steps: int = Field(150_000, ge=1, description="optimizer steps of the denoiser; IDiff-Face: 150,000")
+    batch_size: int = Field(512, ge=1, description="images per optimizer step; IDiff-Face: 8 devices x 64")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's peak rate; IDiff-Face: 1e-4")
     lr_schedule: Literal["cosine-restarts", "cosine"] = Field(
-        "cosine-restarts", description="restarts at 10k, 30k, 70k steps as published, or one cosine to zero"
+        "cosine-restarts", description="restarts at 10k, 30k, 70k steps as in IDiff-Face, or one cosine to zero"
     )
     flip: bool = Field(True, description="mirror half of the images; the context is the unmirrored image's")
-    keep: Literal["ema", "raw"] = Field("ema", description="which weights to keep; published: in effect raw")
+    keep: Literal["ema", "raw"] = Field("ema", description="which weights to keep; IDiff-Face: in effect raw")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the network's forward pass; published: float16 with a scaled loss"
+        "float32", description="of the network's forward pass; IDiff-Face: float16 with a scaled loss"
     )
     save: Literal["float32", "float16"] = Field("float32", description="of the weights on disk")
     devices: int = Field(
@@ -66,7 +66,7 @@ class LatentSampleSettings(Settings):
         DDIM_STEPS, ge=1, le=T, description="sampling steps; DDPM takes the model's T whatever this says"
     )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1; the other samplers take none")
-    reference_quirks: bool = Field(False, description="repeat the reference samplers' index slips (methods A3, B3)")
+    reference_quirks: bool = Field(False, description="repeat the index slips of the reference's DDIM and DDPM")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the denoiser; bfloat16 is faster and changes images, so it enters the key"
     )

@@ -221,7 +221,7 @@ def _up_path(config: UNetConfig) -> nn.ModuleList:
 
 
 class ConditionalUNet(nn.Module):
-    """Noise predictor eps(x_t, t, context). At initialisation its output is exactly zero."""
+    """Noise predictor eps(x_t, t, context). At initialisation the network's own output is exactly zero."""
 
     def __init__(self, config: UNetConfig = PUBLISHED_CONFIG) -> None:
         super().__init__()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Source: the public ArcFace reference (arXiv 1801.07698), its template for 112 x 112 crops. The older 112 x 96
-# template (SphereFace, arXiv 1704.08063) is the same with x smaller by 8.
+# Source: the public ArcFace reference (arXiv 1801.07698), its template for 112 x 112 crops.
 TEMPLATE_112 = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
@@ -19,6 +18,8 @@ TEMPLATE_112 = (
     (70.7299, 92.2041),
 )
 TEMPLATE_SIZE_PX = 112
+# By so much x is smaller in the older template, for crops 96 px wide. Source: SphereFace, arXiv 1704.08063
+NARROW_SHIFT_PX = 8.0
 
 
 def template(size_px: int) -> NDArray[np.float64]:

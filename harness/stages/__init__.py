@@ -19,7 +19,7 @@ from typing import Any
 from harness.components.run import Emit
 from harness.errors import StageError
 from harness.stages.context import Stage
-from harness.store.artifacts import Store
+from harness.store.artifacts import Store, now
 from harness.store.stage import StageSpec
 
 # Parameters of glibc's mallopt. Source: malloc.h
@@ -72,10 +72,10 @@ def run_phase(
         root: the store's folder.
 
     Returns:
-        ``value``: what the phase function returned; ``seconds`` it took.
+        ``value``: what the phase function returned; after ``finish`` also ``spent``, on the whole stage.
     """
     prepare_process()
-    started = time.perf_counter()
+    since, started = now(), time.perf_counter()
     module = importlib.import_module(f"harness.stages.{_MODULES[spec.kind]}")
     stage = Stage(spec, Store(root), device, emit, should_stop)
     try:
@@ -90,4 +90,6 @@ def run_phase(
             text = f"the disk of {root} is full; free some space and run again: finished shards are kept"
             raise StageError(text) from error
         raise
-    return {"value": value, "curves": stage.curves, "seconds": time.perf_counter() - started}
+    finally:
+        stage.spend(since, time.perf_counter() - started)
+    return {"value": value, "spent": stage.spent() if phase == "finish" else None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from harness.components.run import Emit, Run
 from harness.errors import DataError, StageError
 from harness.faces.faceset import FaceSet
 from harness.plugins import import_target, registry
-from harness.store.artifacts import WORK, Artifact, Store
+from harness.store.artifacts import WORK, Artifact, Spent, Store, now
 from harness.store.stage import StageSpec
 from harness.store.weights import load_tensors, read_info, weights_content
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
 
 WEIGHTS_FILE = "weights.safetensors"
+_SPENT = "spent.jsonl"  # one line per phase that ran
 
 
 class Stage:
@@ -42,7 +45,7 @@ class Stage:
         self.folder = store.building(spec.kind, spec.key)
 
         def forward(kind: str, data: dict[str, Any]) -> None:
-            if kind == "log":
+            if kind == "log" and data["finite"]:  # a gap in the curve: JSON has no infinity
                 self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
             if kind == "picture":
                 (self.folder / "figures").mkdir(exist_ok=True)
@@ -51,6 +54,31 @@ class Stage:
             emit(kind, data)
 
         self.run = Run(spec.seed, device, forward, self.folder / WORK, should_stop)
+
+    def spend(self, since: float, seconds: float) -> None:
+        """Note what one phase took and logged, done or interrupted, so that a later process can add it up."""
+        line = json.dumps({"since": since, "seconds": seconds, "curves": self.curves}) + "\n"
+        path = self.folder / WORK / _SPENT
+        with contextlib.suppress(OSError):  # a full disk has its own error
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def spent(self) -> Spent:
+        """What the stage took so far, over all its phases, processes and interruptions."""
+        spent = Spent(now(), 0.0, {})
+        path = self.folder / WORK / _SPENT
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                noted = json.loads(line)
+            except ValueError:
+                continue  # written by a process that was killed at it
+            spent.since = min(spent.since, noted["since"])
+            spent.seconds += noted["seconds"]
+            for name, points in noted["curves"].items():
+                kept = [point for point in spent.curves.get(name, []) if point[0] < points[0][0]]
+                spent.curves[name] = kept + [(step, value) for step, value in points]
+        return spent
 
     @cached_property
     def component(self) -> Any:

@@ -56,10 +56,8 @@ def finish(stage: Stage) -> dict[str, Any]:
 
 def _judging_rule(stage: Stage, judge: Recognizer | None, report: Report) -> str:
     """Digest of how faces were judged, for metrics that belong to no protocol."""
-    if judge is None:
-        return ""
-    rule: list[Any] = [stage.spec.component, dataclasses.asdict(judge.takes), dict(report.rule)]
-    if not stage.spec.options.get("own_judge"):
+    rule: list[Any] = [stage.spec.component, dataclasses.asdict(judge.takes) if judge else None, dict(report.rule)]
+    if judge is not None and not stage.spec.options.get("own_judge"):
         rule.append(judge.digest)
     faces = stage.parent("dataset")
     if "faces_of" in stage.spec.options and faces is not None:  # the same faces for every row
@@ -75,7 +73,10 @@ def _record(metric: Metric, digests: dict[str, str], component: str, prefix: str
         raise StageError(f"{component}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
     record = dataclasses.asdict(metric)
     record["name"] = _prefixed(metric.name, prefix, "/")
-    record["protocol"] = digests.get(metric.protocol, "")
+    if metric.protocol not in digests:
+        known = ", ".join(filter(None, digests)) or "none"
+        raise StageError(f"{component}: {metric.name} names protocol {metric.protocol!r}, expected one of {known}")
+    record["protocol"] = digests[metric.protocol]
     return record
 
 

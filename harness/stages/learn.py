@@ -81,10 +81,10 @@ def _train(stage: Stage) -> dict[str, Any]:
     assert dataset is not None
     check_complete(stage, dataset)
     trained: Recognizer = stage.component.train(dataset, stage.run, None)
-    from harness.plugins import registry
+    from harness.plugins import import_target, registry
 
     names = registry().names["recognizers"].values()
-    kind = next((n.name for n in names if n.target == f"{type(trained).__module__}:{type(trained).__qualname__}"), "")
+    kind = next((n.name for n in names if import_target(n.target) is type(trained)), "")
     if not kind:
         raise StageError(f"{stage.spec.component} gave a {type(trained).__qualname__}, which no plugin registered")
     info = WeightsInfo(

@@ -19,15 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.allpairs import BINS, Doubles, Floats, Ints, PairHistogram, PairMoments, bin_numbers, workers
-from harness.stats.intervals import (
-    MIN_ERRORS,
-    MIN_IDENTITIES,
-    Interval,
-    ScoreIntervals,
-    few_beyond,
-    multiplicities,
-    percentile_interval,
-)
+from harness.stats.intervals import MIN_IDENTITIES, Interval, multiplicities, percentile_interval
+from harness.stats.score_intervals import NAMES, ScoreIntervals, few_missed
 from harness.stats.separability import equal_error_rate, fnmr_at_fmr, histogram_statistics
 
 if TYPE_CHECKING:
@@ -36,7 +29,6 @@ if TYPE_CHECKING:
 WITNESSES = 4096  # images against which the impostor rates of every identity are measured
 _LEVELS = 256  # thresholds per family: even and geometric ones of the genuine, geometric ones of the impostor scores
 _LOWEST = 1e-5  # share of scores at the outermost geometric threshold
-_NAMES = ("eer", "fmr100", "fmr1000", "fdr", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
 
 
 def all_pairs_intervals(
@@ -70,11 +62,11 @@ def all_pairs_intervals(
     impostor = moments.impostor.sum(axis=0) / 2 + change @ moments.impostor
     passed = histogram.impostor[::-1].cumsum()[::-1][places] + _product(change, above)
     missed = (np.cumsum(histogram.genuine) - histogram.genuine)[places] + _product(change, below)
-    rows = np.full((replicates, len(_NAMES)), np.nan)
+    rows = np.full((replicates, len(NAMES)), np.nan)
     for row in range(replicates):
         if genuine[row, 0] > 0 and impostor[row, 0] > 0:
             rows[row] = _statistics(genuine[row], impostor[row], missed[row], passed[row])
-    return _withheld(histogram, moments, {name: percentile_interval(rows[:, k]) for k, name in enumerate(_NAMES)})
+    return _withheld(histogram, moments, {name: percentile_interval(rows[:, k]) for k, name in enumerate(NAMES)})
 
 
 def thresholds(histogram: PairHistogram) -> Ints:
@@ -141,7 +133,7 @@ def _product(change: Doubles, sums: NDArray[np.float32]) -> Doubles:
 
 
 def _statistics(genuine: Doubles, impostor: Doubles, missed: Doubles, passed: Doubles) -> list[float]:
-    """The statistics of one replicate, in the order of ``_NAMES``."""
+    """The statistics of one replicate, in the order of ``NAMES``."""
     fnmr, fmr = missed / genuine[0], np.maximum(passed, 0) / impostor[0]
     gm, im = genuine[1] / genuine[0], impostor[1] / impostor[0]
     gv, iv = max(0.0, genuine[2] / genuine[0] - gm**2), max(0.0, impostor[2] / impostor[0] - im**2)
@@ -154,12 +146,5 @@ def _withheld(histogram: PairHistogram, moments: PairMoments, found: dict[str, I
     """The intervals without those of rates that rest on too few errors."""
     genuine, impostor = int(histogram.genuine.sum()), int(histogram.impostor.sum())
     values = histogram_statistics(histogram, moments.moments())
-    reasons = {}
-    for name, rate in (("eer", values.eer), ("fmr100", 0.01), ("fmr1000", 0.001)):
-        missed = round(getattr(values, name) * genuine)
-        if few := few_beyond(rate, impostor):
-            reasons[name] = few
-        elif missed < MIN_ERRORS:
-            text = f"{missed} of {genuine} genuine pairs lie beyond the threshold, expected {MIN_ERRORS}"
-            reasons[name] = f"no interval: {text}"
+    reasons = few_missed(values.eer, values.fmr100, values.fmr1000, genuine, impostor)
     return ScoreIntervals(**found | dict.fromkeys(reasons), withheld=reasons)

@@ -16,20 +16,19 @@ and Tu, *The Jackknife and Bootstrap*, 1995, section 2.3).
 
 An interval is withheld, with the reason, where that study found it to fail.
 
-Letters: I identities, P pairs, K folds, R replicates, T thresholds, G genuine and N impostor scores.
+Letters: I identities, P pairs, K quantities or folds, R replicates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.separability import equal_error_rate, fnmr_at_fmr
 from harness.stats.verification import tar_at_far
 
 Doubles = NDArray[np.float64]
@@ -45,8 +44,6 @@ MIN_BEYOND = 30  # impostor scores beyond the threshold of a rate
 MIN_ERRORS = 10  # pairs decided wrongly (or rightly)
 MIN_FOLDS = 10  # of the field's protocols, and of the study
 _BLOCK = 4_000_000  # weights held at once
-_TABLE_IDENTITIES = 1024  # up to so many, products m_i m_j are looked up in a table
-_GRID = 4096  # thresholds of a bootstrap replicate, per score set; all of them where there are fewer
 
 
 @dataclass(frozen=True)
@@ -334,142 +331,3 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Doubles:
     out = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
-
-
-@dataclass(frozen=True)
-class ScoreIntervals:
-    """Intervals of :class:`harness.stats.separability.ScoreStatistics`; None where withheld, for the reason given."""
-
-    eer: Interval | None
-    fmr100: Interval | None
-    fmr1000: Interval | None
-    fdr: Interval | None
-    genuine_mean: Interval | None
-    genuine_std: Interval | None
-    impostor_mean: Interval | None
-    impostor_std: Interval | None
-    withheld: Mapping[str, str] = field(default_factory=dict)
-
-
-def score_intervals(
-    genuine: Doubles,
-    genuine_identity: Ints,
-    impostor: Doubles,
-    impostor_a: Ints,
-    impostor_b: Ints,
-    identities: int,
-    rng: np.random.Generator,
-    replicates: int = 1000,
-) -> ScoreIntervals | None:
-    """Intervals of separability statistics.
-
-    Rates are evaluated on up to 4,096 genuine and 4,096 impostor scores as thresholds (evenly by rank, and the highest
-    half of the impostor ones densely, where FMR100 and FMR1000 lie); with fewer scores that is all of them.
-
-    Args:
-        genuine: scores [G]; ``genuine_identity`` [G] says whose.
-        impostor: scores [N]; ``impostor_a`` and ``impostor_b`` [N] say whose. Identities count from 0.
-        identities: I.
-        replicates: R; the time is about R (N + G) * 5 ns on one CPU thread.
-
-    Returns:
-        None when there are fewer than ``MIN_IDENTITIES`` identities.
-    """
-    if identities < MIN_IDENTITIES:
-        return None
-    grid = _thresholds(np.sort(genuine), np.sort(impostor))
-    everyone = np.ones((1, identities), dtype=np.int64)  # the first replicate is the sample itself
-    drawn = np.concatenate([everyone, multiplicities(identities, replicates, rng)])
-    own = _Binned(genuine, genuine_identity, genuine_identity, grid, identities)
-    cross = _Binned(impostor, impostor_a, impostor_b, grid, identities)
-    rows = np.full((len(drawn), 8), np.nan)
-    for index, (g, i) in enumerate(zip(own.replicates(drawn), cross.replicates(drawn), strict=True)):
-        if g.total > 0 and i.total > 0:
-            fnmr = g.below / g.total
-            fmr = (i.total - i.below) / i.total
-            spread = g.variance + i.variance
-            fdr = (g.mean - i.mean) ** 2 / spread if spread > 0 else np.nan
-            rates = (equal_error_rate(fmr, fnmr)[0], fnmr_at_fmr(fmr, fnmr, 0.01), fnmr_at_fmr(fmr, fnmr, 0.001))
-            rows[index] = (*rates, fdr, g.mean, sqrt(g.variance), i.mean, sqrt(i.variance))
-    eer, fmr100, fmr1000 = rows[0, :3].tolist()
-    reasons = {
-        "eer": _few_errors(eer, eer, len(genuine), len(impostor)),
-        "fmr100": _few_errors(0.01, fmr100, len(genuine), len(impostor)),
-        "fmr1000": _few_errors(0.001, fmr1000, len(genuine), len(impostor)),
-    }
-    withheld = {name: reason for name, reason in reasons.items() if reason}
-    names = ("eer", "fmr100", "fmr1000", "fdr", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
-    found = {name: percentile_interval(column) for name, column in zip(names, rows[1:].T, strict=True)}
-    return ScoreIntervals(**(found | dict.fromkeys(withheld)), withheld=withheld)
-
-
-def _few_errors(fmr: float, fnmr: float, genuine: int, impostor: int) -> str:
-    """Why a false non-match rate at a false match rate has no interval; empty if it has one."""
-    missed = round(fnmr * genuine)
-    if few := few_beyond(fmr, impostor):
-        return few
-    if missed >= MIN_ERRORS:
-        return ""
-    return f"no interval: {missed} of {genuine} genuine pairs lie beyond the threshold, expected {MIN_ERRORS}"
-
-
-def _thresholds(genuine: Doubles, impostor: Doubles) -> Doubles:
-    """Ascending thresholds [T], taken from sorted scores."""
-    parts = [genuine[_evenly(len(genuine), _GRID)], impostor[_evenly(len(impostor), _GRID // 2)]]
-    return np.unique(np.concatenate([*parts, impostor[-_GRID // 2 :]]))
-
-
-def _evenly(count: int, wanted: int) -> Ints:
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
-
-
-@dataclass(frozen=True)
-class _Replicate:
-    """Weighted summary of one score set: weight below each threshold [T], total weight, mean and variance."""
-
-    below: Doubles
-    total: float
-    mean: float
-    variance: float
-
-
-class _Binned:
-    """Scores in ascending order, cut into bins by thresholds.
-
-    Args:
-        scores: [N].
-        a, b: whose they are, identities from 0, [N]; equal for genuine scores.
-        grid: ascending thresholds, [T].
-        identities: I.
-    """
-
-    def __init__(self, scores: Doubles, a: Ints, b: Ints, grid: Doubles, identities: int) -> None:
-        order = np.argsort(scores, kind="stable")
-        ordered, self.a, self.b = scores[order], a[order], b[order]
-        starts = np.searchsorted(ordered, grid, side="left")
-        bounds = np.unique(np.append(starts, 0))
-        self.bounds = bounds[bounds < len(scores)]
-        self.place = np.searchsorted(self.bounds, starts)  # of each threshold among the bounds, [T]
-        self.genuine = bool((a == b).all())
-        self.center = float(ordered.mean())  # taken off before squaring, which keeps the variance exact
-        self.moments = np.stack([ordered - self.center, (ordered - self.center) ** 2])  # [2, N]
-        self.table = not self.genuine and identities <= _TABLE_IDENTITIES
-        if self.table:
-            self.flat = self.a * identities + self.b
-            sums = [np.bincount(self.flat, weights=row, minlength=identities**2) for row in self.moments]
-            self.sums = np.reshape(sums, (2, identities, identities))
-
-    def replicates(self, drawn: Ints) -> Iterator[_Replicate]:
-        """One summary per row of multiplicities [R, I]."""
-        for m in drawn.astype(np.float32):  # whole numbers: sums within a bin stay exact
-            if self.table:
-                weights = np.outer(m, m).ravel()[self.flat]
-                first, second = (float(m @ table @ m) for table in self.sums)
-            else:
-                weights = m[self.a] if self.genuine else m[self.a] * m[self.b]
-                first, second = (float(value) for value in self.moments @ weights)
-            below = np.append(0.0, np.add.reduceat(weights, self.bounds).cumsum(dtype=np.float64))
-            total = float(below[-1])
-            shift = first / total if total else float("nan")
-            variance = max(0.0, second / total - shift**2) if total else float("nan")
-            yield _Replicate(below[self.place], total, self.center + shift, variance)

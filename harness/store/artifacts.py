@@ -50,6 +50,15 @@ class Artifact:
     manifest: Manifest
 
 
+@dataclass
+class Spent:
+    """When a stage was first started, the seconds of its phases, and its curves as (step, value) by name."""
+
+    since: float
+    seconds: float
+    curves: dict[str, list[tuple[int, float]]]
+
+
 class Store:
     """The artifacts of one workdir.
 

@@ -80,7 +80,8 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         if not isinstance(header, dict):
             raise ValueError("header is not a table")
     except (OSError, struct.error, ValueError) as error:
-        raise DataError(f"{path}: not a safetensors file ({error})") from error
+        text = f"{path}: not a safetensors file ({error}); `harness weights import` turns a checkpoint into one"
+        raise DataError(text) from error
     return header, 8 + length
 
 
@@ -94,7 +95,8 @@ def read_info(path: Path) -> WeightsInfo:
     try:
         return WeightsInfo.model_validate_json(header["__metadata__"]["harness"])
     except (KeyError, TypeError, ValidationError) as error:
-        raise DataError(f"{path}: no harness description in its header; expected a file written by harness") from error
+        text = f"{path}: no harness description in its header; `harness weights import` gives a checkpoint one"
+        raise DataError(text) from error
 
 
 def weights_content(path: Path) -> str:

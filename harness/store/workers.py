@@ -71,6 +71,11 @@ class Pool:
         """Queue a task, at the front if ``first``."""
         (self._queue.appendleft if first else self._queue.append)(task)
 
+    def drop(self, belongs: Callable[[Any], bool]) -> int:
+        """Take the tasks whose tag belongs off the queue; returns how many of them are running still."""
+        self._queue = deque(task for task in self._queue if not belongs(task.tag))
+        return sum(worker.task is not None and belongs(worker.task.tag) for worker in self._workers)
+
     @property
     def busy(self) -> bool:
         """Whether any task is queued or running."""

@@ -1,4 +1,5 @@
 """What plugin authors use in their tests: the contract checks, and the smallest generator there is.
 
-``harness.testing.contract`` holds one check per kind of component; ``harness.testing.toy`` is an example to read.
+``harness.testing.contract`` holds the checks: of any component, and of generators, sources and aligners;
+``harness.testing.toy`` is an example to read.
 """

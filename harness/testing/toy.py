@@ -24,7 +24,7 @@ class Toy(Generator):
 
     Settings = ToySettings
     license = APACHE
-    code = ("harness.testing.toy",)
+    code = ("harness.testing.toy", "harness.noise")
 
     def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
         """Draw every planned image by itself."""

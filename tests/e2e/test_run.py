@@ -106,6 +106,15 @@ def test_only_and_until(tmp_path):
     assert not list(iterate_results(tmp_path))
 
 
+def test_a_failure_before_until_is_told(tmp_path):
+    overrides = ["--set", "dataset.identities=5000", "--only", "authentic", "--until", "generate"]
+    done = subprocess.run(
+        command("run", str(TINY), *overrides), env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: authentic seed 0: generate (authentic): " in done.stderr
+
+
 def test_too_few_aligned_faces_fail_the_row_and_not_the_others(tmp_path):
     overrides = ["--set", "rows.toy.aligner=mtcnn", "--only", "toy", "--only", "authentic"]
     overrides += ["--set", "rows.toy.settings.spread=1.0", "--set", "dataset.spare.images=0"]

@@ -166,6 +166,24 @@ def test_seeds_with_different_settings_are_not_ranked() -> None:
     assert any("its seeds differ in gamma" in line for line in tables.footers(board))
 
 
+def test_seeds_that_rest_on_different_models_or_code_are_not_ranked() -> None:
+    mixed = [make("a", seed, 0.8, method="new" if seed else "old") for seed in range(3)]
+    before_methods_were_told = [make("d", seed, 0.5, method="new" if seed else "") for seed in range(3)]
+    board = build(mixed + seeds("b", 0.7, method="m") + seeds("c", 0.6, method="n") + before_methods_were_told)
+    assert ranks(board) == {"b": 1, "c": 2, "d": 3, "a": None}
+    assert any("its seeds differ in model, contexts, source, aligner or code" in line for line in tables.footers(board))
+
+
+def test_weights_that_exist_are_one_model_whatever_the_seeds() -> None:
+    fixed = [make("r50", seed, 0.9, generator="recognizer", dataset=None) for seed in range(3)]
+    board = build(fixed + seeds("b", 0.7))
+    row = next(row for row in board.rows if row.name == "r50")
+    assert row.seeds == (0,)
+    assert row.cells["fw-lfw/accuracy"].over_seeds is None
+    assert ranks(board)["r50"] is None
+    assert not row.left_out
+
+
 def test_failed_rows_are_shown_with_their_error() -> None:
     failed = make("broken", 0, 0.0, status="failed", error="too few identities\nmore", metrics=[])
     board = build([make("a", 0, 0.8), failed])

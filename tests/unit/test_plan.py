@@ -368,6 +368,19 @@ def test_an_evaluator_that_compares_gets_the_dataset_and_the_source(tmp_path: Pa
     assert spec.options["faces_of"] == "world"
 
 
+def test_metrics_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = [{"use": "separability", "recognizer": "judge"}, {"use": "separability", "recognizer": "other"}]
+    more = {"other": {"train": "margin", "source": "others", "recipe": "tiny", "seed": 2}}
+    message = fault(write(tmp_path, evaluate=twice, recognizers=more))
+    assert "evaluate.1: separability is in evaluate.0 already" in message
+    again = [{"use": "verification", "protocols": ["fw-lfw"]}, {"use": "verification", "protocols": ["b", "fw-lfw"]}]
+    other = {"b": {"use": "fw-cfp", "pairs": 200, "size_px": 32}}
+    message = fault(write(tmp_path, evaluate=again, protocols=other))
+    assert "evaluate.1: verification on fw-lfw is in evaluate.0 already" in message
+    again[1]["protocols"] = ["b"]
+    assert planned(write(tmp_path, evaluate=again, protocols=other)).stages
+
+
 def test_an_evaluator_that_compares_needs_a_source_and_a_judge(tmp_path: Path) -> None:
     path = write(tmp_path, evaluate=[{"use": "leakage", "recognizer": "judge"}])
     assert "evaluate.0.source: this key is missing; leakage compares with authentic faces" in fault(path)

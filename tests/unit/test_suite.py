@@ -276,6 +276,8 @@ def test_the_command_line_exits_with_2_and_starts_nothing(tmp_path: Path, case: 
     [
         ("rows: [", "cannot be read as YAML"),
         ("rows: {a: b\nc: d", "cannot be read as YAML"),
+        ("rows: {a: 1, a: 2}", "key 'a' is given twice; rename or remove one"),
+        ("name: a\nname: b", "key 'name' is given twice; rename or remove one"),
         ("- a\n- b", "expected a table of keys, got list"),
         ("", "expected a table of keys, got NoneType"),
     ],

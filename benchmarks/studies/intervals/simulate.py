@@ -43,10 +43,10 @@ from harness.stats.intervals import (
     few_identities,
     mean_replicates,
     multiplicities,
-    score_intervals,
     tar_uncertainty,
     wilson,
 )
+from harness.stats.score_intervals import score_intervals
 from harness.stats.separability import score_statistics
 from harness.stats.verification import THRESHOLDS, fold_accuracies, squared_distances, unit
 

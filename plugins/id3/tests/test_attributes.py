@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness_id3.attributes import NAMES, decode_attributes, draw_attributes, encode_attributes
+from harness_id3.attributes import NAMES, decode_attributes, draw_attributes, encode_attributes, mirror_attributes
 from harness_id3.embeddings import embeddings_around
 from harness_id3.network import ATTRIBUTE_DROPOUT, TOKENS, AttributeTokens, ID3Network
 from hypothesis import given, settings
@@ -34,6 +34,14 @@ def test_the_scale() -> None:
     values = {"yaw": [90, -45], "pitch": [0, 30], "roll": [-90, 120], "age": [0, 75]}
     scaled = encode_attributes({name: np.array(column, np.float32) for name, column in values.items()}, 2)
     np.testing.assert_allclose(scaled, [[1, 0, -1, -1], [-0.5, 1 / 3, 1, 0.5]], atol=1e-6)  # 120 degrees is clipped
+
+
+def test_a_mirrored_face_looks_and_leans_to_the_other_side() -> None:
+    values = {"yaw": [30, -60], "pitch": [10, -10], "roll": [5, np.nan], "age": [20, 80]}
+    plain = encode_attributes({name: np.array(column, np.float32) for name, column in values.items()}, 2)
+    found = decode_attributes(mirror_attributes(plain))
+    np.testing.assert_allclose([found[name][0] for name in NAMES], [-30, 10, -5, 20], rtol=1e-5)
+    assert np.isnan(mirror_attributes(plain)[1]).all(), "what is not known stays so"
 
 
 def test_what_is_not_known() -> None:

@@ -143,6 +143,7 @@ def test_sampling_needs_the_recognizer(model: Model, anchors: np.ndarray) -> Non
         {"attributes": "none", "pose_only": True},
         {"gamma": 0, "clip_norm": 1},
         {"gamma": 0, "guide_below": 800},
+        {"reference_quirks": True},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:

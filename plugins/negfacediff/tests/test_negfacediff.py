@@ -39,7 +39,6 @@ def distance(a: np.ndarray, b: np.ndarray) -> int:
     [
         ("ddim", {"w": 0.0}),
         ("ddim", {"negative": "none"}),
-        ("ddim", {"negative": "none", "w": 0.5}),
         ("ddpm", {"w": 0.0}),
     ],
 )
@@ -133,6 +132,7 @@ def test_the_negative_is_chosen_over_the_whole_pool(model: Model, contexts: np.n
 def test_settings() -> None:
     defaults = NegFaceDiffSettings()
     assert (defaults.negative, defaults.w, defaults.schedule) == ("far", 0.5, "constant")
-    for wrong in ({"w": -0.1}, {"negative": "nobody"}, {"schedule": "linear"}):
+    assert NegFaceDiffSettings(negative="none").w == 0, "the plain model has no weight, whatever the default is"
+    for wrong in ({"w": -0.1}, {"negative": "nobody"}, {"schedule": "linear"}, {"negative": "none", "w": 0.5}):
         with pytest.raises(ValidationError):
             NegFaceDiffSettings(**wrong)

@@ -56,6 +56,16 @@ def test_mtcnn_crops_follow_its_landmarks(detected: AlignedBatch) -> None:
     assert np.abs(in_crop.mean(axis=0) - template(32)).max() < 1.0
 
 
+def test_the_reference_crop_shows_the_face_8_px_further_left(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
+    few, crop = part(photos, slice(0, 4)), Crop("arcface", 112)
+    plain = mtcnn.align(few, crop, Run(0))
+    moved = MTCNNAligner(MTCNNSettings(min_face=0.4, reference_quirks=True)).align(few, crop, Run(0))
+    found = [row for row, reason in enumerate(plain.reasons) if reason is None]
+    assert found
+    apart = moved.images[found][:, :, :-8].astype(int) - plain.images[found][:, :, 8:]
+    assert np.abs(apart).max() <= 1
+
+
 def test_mtcnn_does_not_depend_on_the_batch(mtcnn: MTCNNAligner, photos: ImageBatch, detected: AlignedBatch) -> None:
     for i in range(16):
         alone = mtcnn.align(part(photos, slice(i, i + 1)), CROP, Run(0))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from harness.builtin.margin import MarginSettings, MarginTrainer
 from harness.builtin.margin_loop import augment, cosface_loss, learning_rate
@@ -36,6 +37,14 @@ def faces(make_faces: MakeFaces, colored: tuple[np.ndarray, np.ndarray]) -> Face
     return make_faces(*colored)
 
 
+@pytest.fixture(params=["plain", "dropout"])
+def dropout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network without randomness of its own, and one with dropout, as IResNet has."""
+    if request.param == "dropout":
+        plain = SmallCNN.features
+        monkeypatch.setattr(SmallCNN, "features", lambda self, x: F.dropout(plain(self, x), 0.4, self.network.training))
+
+
 def test_training_tells_people_apart(faces: FaceSet) -> None:
     recognizer = train(faces, Run(0), epochs=12)
     assert recognizer.takes == Crop("arcface", 32)
@@ -45,6 +54,7 @@ def test_training_tells_people_apart(faces: FaceSet) -> None:
     assert cosine[same & apart].mean() > cosine[~same].mean() + 0.5
 
 
+@pytest.mark.usefixtures("dropout")
 def test_stopped_training_goes_on_to_the_same_weights(faces: FaceSet, tmp_path: Path) -> None:
     whole = train(faces, Run(5))
     for stop_after in (2, 4, 7):  # within an epoch, at its end, in a later one
@@ -61,6 +71,7 @@ def test_stopped_training_goes_on_to_the_same_weights(faces: FaceSet, tmp_path: 
     assert same_weights(whole, train(faces, Run(5, folder=killed)))
 
 
+@pytest.mark.usefixtures("dropout")
 def test_the_seed_decides_and_the_global_generator_does_not(faces: FaceSet) -> None:
     torch.manual_seed(1)
     first = train(faces, Run(0), epochs=1)

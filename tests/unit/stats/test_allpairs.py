@@ -10,7 +10,7 @@ import pytest
 from harness.stats import allpairs, allpairs_intervals
 from harness.stats.allpairs import BINS, EDGES, WIDTH, PairHistogram, count_pairs, pair_moments
 from harness.stats.allpairs_intervals import all_pairs_intervals
-from harness.stats.intervals import score_intervals
+from harness.stats.score_intervals import score_intervals
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
 
 Faces = tuple[np.ndarray, np.ndarray]

@@ -105,6 +105,19 @@ def test_stop_reaches_running_tasks(tasks):
     assert outcome.value == "stopped"
 
 
+def test_tasks_of_a_failed_stage_leave_the_queue(tasks):
+    pool = Pool(1, lambda *event: None)
+    for tag in ("broken", "broken", "other", "broken"):
+        pool.submit(Task(f"{tasks}:wait_for_stop", (), tag))
+    pool.step(1.0)
+    assert pool.drop(lambda tag: tag == "broken") == 1, "one is running"
+    assert pool.drop(lambda tag: tag == "other") == 0
+    pool.request_stop()
+    (outcome,) = drain(pool)
+    pool.close()
+    assert outcome.task.tag == "broken"
+
+
 def test_worker_ends_with_its_killed_parent(tasks, tmp_path):
     mark = tmp_path / "pid"
     script = textwrap.dedent(f"""

@@ -4,7 +4,7 @@ The Tammes problem asks for N unit vectors whose smallest angle is largest. Up t
 drawn exactly; more are solved approximately by descent on a soft maximum of the cosines.
 
 Letters: N anchors, D their width, B anchors of a block. Source: ID3, arXiv 2409.17576, data set generation; how the
-authors solve the problem is not public, this is ours (methods 3.5).
+authors solve the problem is not public, this is ours.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-BETA = (20.0, 200.0)  # sharpness of the soft maximum, at the first and at the last iteration. Source: methods 3.5
+BETA = (20.0, 200.0)  # sharpness of the soft maximum, at the first and at the last iteration. Ours
 STEP = 2e-3  # of Adam. Same source
 ADAM_DECAYS, ADAM_EPS = (0.9, 0.999), 1e-8  # Adam's own, arXiv 1412.6980
 CHECKPOINTS = 20  # over all iterations
@@ -53,7 +53,7 @@ class Tammes(ContextLaw):
     embeddings fill a small part of it, most anchors then lie where no face is. The anchors depend on one another: row i
     is a function of (seed, i, N), not of (seed, i) alone.
 
-    Source: ID3, arXiv 2409.17576; the solver is ours (methods 3.5).
+    Source: ID3, arXiv 2409.17576; the solver is ours.
     """
 
     Settings = TammesSettings
@@ -73,7 +73,9 @@ class Tammes(ContextLaw):
         """
         start = noise.normal(run.seed, range(count), [0] * count, (recognizer.width,), "contexts")
         if 1 < count <= 2 * recognizer.width:
-            return _unit(exact_anchors(start.astype(np.float64)))
+            anchors = _unit(exact_anchors(start.astype(np.float64)))
+            run.log("max_cosine", float((anchors @ anchors.T - 2 * np.eye(count)).max()), 0)
+            return anchors
         if count < 2:
             return _unit(start)
         return _Descent(_unit(start), self.settings, run).solve()

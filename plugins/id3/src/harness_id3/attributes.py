@@ -1,7 +1,7 @@
 """Attributes: head pose and age as the four numbers that condition the denoiser.
 
-The paper conditions on pose with angles in [-90, 90] degrees and on age in [0, 100]. The scaling is ours (methods 3.2),
-and so are the laws of the attributes of synthetic images: the paper's are not public (methods 3.5).
+The paper conditions on pose with angles in [-90, 90] degrees and on age in [0, 100]. The scaling is ours,
+and so are the laws of the attributes of synthetic images: the paper's are not public.
 
 Letters: N images.
 """
@@ -46,6 +46,11 @@ def decode_attributes(scaled: Floats) -> dict[str, Floats]:
     """The inverse of :func:`encode_attributes`."""
     angles, age = scaled[:, :3] * ANGLE_DEG, (scaled[:, 3] + 1.0) * AGE_YEARS
     return dict(zip(NAMES, [*angles.T, age], strict=True))
+
+
+def mirror_attributes(scaled: Floats) -> Floats:
+    """Attributes of the mirrored images: yaw and roll turn around."""
+    return scaled * np.array([-1, 1, -1, 1], dtype=np.float32)
 
 
 def draw_attributes(

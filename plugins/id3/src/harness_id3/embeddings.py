@@ -1,7 +1,7 @@
 """Identity embeddings around anchors.
 
-Letters: B images, D context width. Source: ID3, arXiv 2409.17576, data set generation; the construction is ours
-(methods 3.5), since the paper gives the law of the cosine and not how to draw it.
+Letters: B images, D context width. Source: ID3, arXiv 2409.17576, data set generation; the construction is ours,
+since the paper gives the law of the cosine and not how to draw it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,15 @@ from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings, 
 from harness.errors import InputError, StageError
 from harness.plugins import registry
 from harness.store.keys import source_digest
-from harness_id3.attributes import AGE_YEARS, ANGLE_DEG, Law, decode_attributes, draw_attributes, encode_attributes
+from harness_id3.attributes import (
+    AGE_YEARS,
+    ANGLE_DEG,
+    Law,
+    decode_attributes,
+    draw_attributes,
+    encode_attributes,
+    mirror_attributes,
+)
 from harness_id3.embeddings import embeddings_around
 
 if TYPE_CHECKING:
@@ -81,6 +89,8 @@ class ID3SampleSettings(LatentSampleSettings):
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> Self:
+        if self.reference_quirks:
+            raise ValueError("reference_quirks true: the code of ID3 is not public, so there are none; set it false")
         if self.gamma == 0 and (self.clip_norm is not None or self.guide_below is not None):
             raise ValueError("clip_norm and guide_below: have no effect with gamma 0; leave them out")
         if self.attributes == "none" and self.pose_only:
@@ -93,7 +103,7 @@ class ID3(LatentGenerator):
 
     Settings = ID3SampleSettings
     FitSettings = ID3FitSettings
-    code = ("harness_id3", "harness.diffusion", "harness.noise")
+    code = ("harness_id3", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND, "latent-diffusion/1"})
@@ -139,6 +149,7 @@ class ID3(LatentGenerator):
             cpd=0.0,
             network=ID3Network,
             extra={"attributes": table},
+            mirrored_extra={"attributes": torch.from_numpy(mirror_attributes(table.numpy()))},
             loss=loss,
             first_stage=first_stage,
         )

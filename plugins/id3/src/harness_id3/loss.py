@@ -1,4 +1,4 @@
-"""The four-term loss of ID3, in the reading of methods 3.3 (ours, consistent with the paper's abstract).
+"""The four-term loss of ID3, in our reading, which is consistent with the paper's abstract.
 
     L = E_t |noise - eps|^2                                denoising
       + lambda_rec |x_0 - x0hat(x_t at t = 0)|^2           one-step reconstruction
@@ -24,7 +24,7 @@ from harness_id3.network import ID3Network
 Embed = Callable[[Tensor], Tensor]
 """Latents [B, C, H, W] to unit-norm embeddings [B, E], differentiable: decode, clamp, resize, F, normalize."""
 
-# Weight and share of the batch of the reconstruction term; not sourced, ours (methods 3.3).
+# Weight and share of the batch of the reconstruction term; not sourced, ours.
 LAMBDA_REC = 1.0
 REC_SHARE = 8  # one in eight
 
@@ -32,7 +32,7 @@ REC_SHARE = 8  # one in eight
 def identity_weight(t: Tensor, T: int) -> Tensor:
     """c_t = lambda_t kappa_t = 0.5 (1 - 1 / (1 + exp(-t/T))) = 0.5 / (1 + exp(t/T)): 0.25 at t = 0, 0.1345 at T.
 
-    Source: ID3, section on the setup, minus signs restored (methods 3.1).
+    Source: ID3, section on the setup, minus signs restored.
     """
     return 0.5 / (1.0 + torch.exp(t.float() / T))
 

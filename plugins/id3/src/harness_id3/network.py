@@ -1,7 +1,7 @@
 """The denoiser of ID3: the U-Net of IDiff-Face with attribute tokens beside the identity tokens.
 
-The paper's backbone, resolution and injection points are not public; building on the same U-Net isolates the method
-(methods 3.2). The projection's layer sizes are the paper's.
+The paper's backbone, resolution and injection points are not public; building on the same U-Net isolates the method.
+The projection's layer sizes are the paper's.
 
 Letters: B batch, C channels, H, W pixels, D context channels, E width of a raw context, K attribute tokens.
 """

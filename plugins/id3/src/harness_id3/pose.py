@@ -1,7 +1,7 @@
 """``landmark-pose``: head pose from five landmarks, for real faces.
 
 The paper takes its poses from a pre-trained predictor that it does not name. Ours is geometry: five landmarks and the
-proportions of a head (methods 3.2 leaves the predictor open).
+proportions of a head (the paper does not name its predictor).
 
 Letters: N faces, B images of a batch. Head frame: x to the image's right, y up, z towards the camera.
 """
@@ -67,7 +67,7 @@ class LandmarkPose(AttributePredictor):
     """
 
     license = APACHE  # the code; MTCNN, where it is needed, has its own terms
-    code = ("harness_id3.pose", "harness.builtin.mtcnn", "harness.faces.crops")
+    code = ("harness_id3.pose", "harness.builtin.mtcnn", "harness.faces.crops", "harness.faces.warp")
     gives = ("yaw", "pitch", "roll")
 
     def predict(self, batch: ImageBatch, run: Run) -> dict[str, Floats]:

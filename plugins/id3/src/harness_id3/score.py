@@ -2,8 +2,8 @@
 
     eps_adj = eps - sqrt(1 - ab_t) gamma c_t g_t,   g_t = grad_{x_t} <y, F(x0hat(x_t))>
 
-Letters: B batch, C, H, W latents, E context width. Source: ID3, arXiv 2409.17576, sampling; in the noise form of
-methods 3.4 (ours).
+Letters: B batch, C, H, W latents, E context width. Source: ID3, arXiv 2409.17576, sampling; the
+noise form is ours.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class IDiffFace(LatentGenerator):
     """IDiff-Face: latent diffusion conditioned on identity embeddings, with contextual partial dropout."""
 
     FitSettings = IDiffFaceFitSettings
-    code = ("harness_idiffface", "harness.diffusion", "harness.noise")
+    code = ("harness_idiffface", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({KIND})
     fits = KIND
     first_stages = frozenset({KIND})

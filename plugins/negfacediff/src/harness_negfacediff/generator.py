@@ -9,7 +9,8 @@ Source: NegFaceDiff, arXiv 2508.09661; weight schedules from AdaptDiff, arXiv 26
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -46,8 +47,17 @@ class NegFaceDiffSettings(LatentSampleSettings):
         "constant", description="w over the steps; adaptive: w (1 - t/T) as in AdaptDiff, reverse-adaptive: w t/T"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_model_has_no_weight(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("negative") == "none":
+            return {"w": 0.0, **given}
+        return given
+
     @model_validator(mode="after")
     def _something_to_schedule(self) -> Self:
+        if self.negative == "none" and self.w:
+            raise ValueError(f"w {self.w:g}: has no effect with negative 'none'; leave it out")
         if self.schedule != "constant" and (self.negative == "none" or self.w == 0):
             without = "negative 'none'" if self.negative == "none" else "w 0"
             raise ValueError(f"schedule {self.schedule!r}: has no effect with {without}; set it to constant")
@@ -58,7 +68,7 @@ class NegFaceDiff(LatentGenerator):
     """NegFaceDiff: steer IDiff-Face's model away from another identity while sampling."""
 
     Settings = NegFaceDiffSettings
-    code = ("harness_negfacediff", "harness.diffusion", "harness.noise")
+    code = ("harness_negfacediff", "harness.diffusion", "harness.faces.coding", "harness.noise")
     accepts = frozenset({"latent-diffusion/1"})
 
     def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
@@ -80,7 +90,7 @@ class NegFaceDiff(LatentGenerator):
 
         s = self.settings
         contexts = contextualise(parts, rows, plan.pool["context"], run)
-        if s.negative == "none" or s.w == 0:
+        if s.w == 0:
             return bind(parts.unet, contexts)
         negatives = contextualise(parts, rows, plan.pool.get("negative"), run)
         return bind(with_negative(parts.unet, negatives, _weight(s.w, s.schedule, parts.schedule.T)), contexts)

@@ -1,0 +1,125 @@
+"""What a result says of its row, from the plan and from the artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from harness.assemble import strictest_terms
+from harness.engine import Engine
+from harness.errors import DataError
+from harness.plan import RowPlan, SuitePlan, plan_suite
+from harness.store.artifacts import Manifest
+from harness.store.stage import StageSpec
+from harness.suite import load_suite
+
+BASE: dict[str, Any] = {
+    "name": "small",
+    "seeds": [0, 1],
+    "crop_px": 32,
+    "sources": {
+        "world": {"use": "faceworld", "identities": 6, "per_identity": 4, "size_px": 32},
+        "photos": {"use": "images", "path": "photos", "commercial_use": "no"},
+    },
+    "recognizers": {"cond": {"train": "margin", "source": "world", "view": "raw", "recipe": "tiny"}},
+    "models": {"ldm": {"fit": "idiffface", "source": "photos", "recognizer": "cond", "settings": {"size_px": 32}}},
+    "dataset": {
+        "identities": 4,
+        "per_identity": 2,
+        "contexts": {"use": "class-gaussian", "source": "world", "recognizer": "cond"},
+    },
+    "aligner": "none",
+    "trainer": {"use": "margin", "recipe": "tiny"},
+    "rows": {"made": {"use": "idiffface", "model": "ldm"}, "drawn": {"use": "authentic", "source": "world"}},
+    "protocols": {"photos": {"use": "pairs", "source": "photos"}},
+    "evaluate": [{"use": "verification", "protocols": ["photos"]}],
+}
+
+
+def plan(folder: Path, *overrides: str) -> SuitePlan:
+    for person in range(20):
+        place = folder / "photos" / f"{person:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            image = np.full((32, 32, 3), 10 * person + number, dtype=np.uint8)
+            Image.fromarray(image).save(place / f"{number}.png")
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump(BASE, sort_keys=False), encoding="utf-8")
+    return plan_suite(load_suite(path, overrides), path)
+
+
+def row(planned: SuitePlan, name: str, seed: int = 0) -> RowPlan:
+    return next(r for r in planned.row_plans if (r.row, r.seed) == (name, seed))
+
+
+def manifest(spec: StageSpec) -> Manifest:
+    parents = {role: "/".join(parent) for role, parent in spec.parents.items()}
+    plain: dict[str, Any] = {"settings": {}, "options": {}, "license": {}, "component": "", "content": "c", "seed": 0}
+    return Manifest(
+        kind=spec.kind,
+        key=spec.key,
+        parents=parents,
+        **plain,
+        seconds=1,
+        device="cpu",
+        created=0,
+        finished=1,
+        harness="0",
+    )
+
+
+def test_terms_are_those_of_all_that_lies_below_whether_the_store_has_it_or_not(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "protocols.photos.source=world")
+    assert strictest_terms(planned, row(planned, "made")) == "no", "its model was fitted to photographs"
+    assert strictest_terms(planned, row(planned, "drawn")) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("models.ldm.settings.batch_size=3", {"made"}),
+        ("dataset.contexts.scale=0.5", {"made"}),
+        ("dataset.spare.images=1", {"made", "drawn"}),
+        ("aligner=landmarks", {"made", "drawn"}),
+        ("sources.world.mode=mild", {"made", "drawn"}),
+        ("rows.drawn.source=photos", {"drawn"}),
+        ("protocols.photos.folds=5", set()),
+        ("seeds=[1,2]", set()),
+    ],
+)
+def test_the_method_is_everything_but_the_seed(tmp_path: Path, override: str, changed: set[str]) -> None:
+    before, after = plan(tmp_path), plan(tmp_path, override)
+    assert row(before, "made").method == row(before, "made", 1).method
+    for name in ("made", "drawn"):
+        same = row(before, name, 1).method == row(after, name, 1).method
+        assert same == (name not in changed), name
+
+
+def test_a_protocol_over_a_source_needs_its_faces_though_it_is_there(tmp_path: Path) -> None:
+    planned = plan(tmp_path)
+    engine = Engine(planned, tmp_path / "work", workers=1, device="cpu")
+    protocol = next(stage for stage in planned.stages.values() if stage.kind == "protocol")
+    engine.store.building(*protocol.id)
+    engine.store.commit(manifest(protocol))
+    engine._want(protocol)
+    assert protocol.parents["source"] in engine.wanted
+
+
+def test_a_damaged_report_is_one_line(tmp_path: Path) -> None:
+    from harness.assemble import _metrics
+
+    planned = plan(tmp_path)
+    engine = Engine(planned, tmp_path / "work", workers=1, device="cpu")
+    evaluation = next(stage for stage in planned.stages.values() if stage.kind == "evaluate")
+    engine.store.building(*evaluation.id)
+    artifact = engine.store.commit(manifest(evaluation))
+    with pytest.raises(DataError, match="damaged report; delete"):
+        list(_metrics(artifact))
+    (artifact.folder / "report.json").write_text('[{"name": 1}]')
+    with pytest.raises(DataError, match="damaged report; delete"):
+        list(_metrics(artifact))
