@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -47,7 +48,7 @@ class _LazyGroup(click.Group):
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             sys.exit(error.exit_status)
         except OSError as error:  # a full disk, a folder that may not be written to
-            if ctx.params.get("debug"):
+            if ctx.params.get("debug") or error.errno == errno.EPIPE:  # click ends quietly when a pipe is closed
                 raise
             click.echo(f"error: {error}; what was finished is kept", err=True)
             sys.exit(1)

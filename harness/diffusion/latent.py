@@ -152,8 +152,8 @@ def prepare(
 ) -> Prepared:
     """Fit the first stage, or take it over from a model, and turn a source into latents and contexts.
 
-    The context of an image is the unit-norm embedding of the raw, unmirrored image; without a
-    recognizer it is a single zero.
+    The context of an image is the unit-norm embedding of the raw, unmirrored image; without a recognizer it is a
+    single zero.
 
     Args:
         saved: the run's checkpoint so far, which this function reads and extends: ``{"first_stage": ...}``.

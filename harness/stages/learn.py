@@ -84,7 +84,8 @@ def _train(stage: Stage) -> dict[str, Any]:
     from harness.plugins import import_target, registry
 
     names = registry().names["recognizers"].values()
-    kind = next((n.name for n in names if import_target(n.target) is type(trained)), "")
+    alike = [n for n in names if n.target.endswith(f":{type(trained).__qualname__}")]  # others stay unimported
+    kind = next((n.name for n in alike if import_target(n.target) is type(trained)), "")
     if not kind:
         raise StageError(f"{stage.spec.component} gave a {type(trained).__qualname__}, which no plugin registered")
     info = WeightsInfo(
