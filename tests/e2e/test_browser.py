@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +40,7 @@ def served(workdir: Path) -> Iterator[str]:
             assert server.stdout is not None
             yield next(found[1] for line in server.stdout if (found := re.search(r"MLflow is on (\S+)", line)))
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # SIGINT is ignored where the tests run in the background of a shell
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
