@@ -96,8 +96,8 @@ def test_weights_over_the_steps() -> None:
 
 
 def test_every_kind_of_negative_steers_elsewhere(model: Model, contexts: np.ndarray) -> None:
-    kinds = ("none", "null_projected", "null_zero", "close", "far")
-    found = [images(model, planned(model, contexts, negative=k), negative=k, w=2.0) for k in kinds]
+    kinds = {"none": 0.0, **dict.fromkeys(("null_projected", "null_zero", "close", "far"), 2.0)}
+    found = [images(model, planned(model, contexts, negative=k), negative=k, w=w) for k, w in kinds.items()]
     for i, a in enumerate(found):
         assert all(distance(a, b) > GREY_LEVELS for b in found[:i])
 

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "perf" / "sampling.py"
 def test_it_runs_and_both_ways_give_the_same_images() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--small"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Equal steps: DDIM 4. Equal quality: dpm-solver++ 2" in done.stdout
+    assert "Equal steps: DDIM 4. Equal quality, by benchmarks/studies/sampler-steps: dpm-solver++ 2." in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     lines = [row.split("|") for row in rows if "DDIM 4" in row or "dpm-solver++ 2" in row]
     assert len(lines) == 2 * 5, "guided and unguided, five ways each"
