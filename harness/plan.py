@@ -118,10 +118,10 @@ class _Planner:
         self.one_of_a_kind()
         seedless = _Planner(suite, self.path)  # a row's stages under a fixed seed are told apart by all but the seed
         seedless.sources, seedless.protocols, seedless.files = self.sources, self.protocols, self.files
+        methods = {name: seedless.row(name, row, 0).stages["recognizer"].key for name, row in suite.rows.items()}
         for seed in suite.seeds:
             for name, row in suite.rows.items():
-                made = seedless.row(name, row, 0).stages["recognizer"].key
-                self.out.row_plans.append(replace(self.row(name, row, seed), method=made))
+                self.out.row_plans.append(replace(self.row(name, row, seed), method=methods[name]))
         return self.out
 
     def one_of_a_kind(self) -> None:

@@ -24,14 +24,15 @@ from pathlib import Path
 import click
 import numpy as np
 
-from harness.compare import compare
+from harness.compare import Comparison, compare
 from harness.errors import HarnessError
 from harness.figures import GENUINE_COLOR, to_png
+from harness.leaderboard import load
 from harness.results import FILE_NAME, read_result, result_folder
 from harness.stats.comparison import MIN_SEEDS, Difference, cochran_cox, holm, method_difference
 from harness.suite import load_suite
 from harness.suite_schema import Suite
-from harness.tracking.formats import pipes
+from harness.tracking import comparisons, formats
 
 Cell = tuple[str, str, int]  # suite, row, seed
 
@@ -91,14 +92,6 @@ def command(*args: str) -> list[str]:
     return [str(Path(sys.executable).parent / "harness"), *args]
 
 
-def output(*args: str) -> str:
-    """What a command prints; its message goes to the terminal when it fails."""
-    done = subprocess.run(command(*args), stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise click.ClickException(f"`harness {' '.join(args)}` failed; its message stands above")
-    return done.stdout
-
-
 NOTES = """
 Mean over the seeds [95% interval], and p of no difference after Holm's correction over the {rows} rows. Accuracy:
 people and seeds together, as in `harness compare`. The rest: paired t tests over the seeds, every one of which draws
@@ -111,9 +104,10 @@ the dataset's people anew. Relative differences are in percent of {against}.
 Found = dict[Quantity, list[tuple[Difference, float]]]  # of every row; what `difference` returns
 
 
-def differences(study: Path, workdir: Path, suite: Suite, rows: list[str], against: str) -> str:
+def differences(study: Path, suite: Suite, compared: dict[str, Comparison], against: str) -> str:
     """A picture and two tables: how far every row is from `against`, and whether it is equal within the margins."""
-    found: Found = {q: [difference(study, workdir, suite, q, row, against) for row in rows] for q in QUANTITIES}
+    rows = list(compared)
+    found: Found = {q: [difference(study, suite, q, row, against, compared[row]) for row in rows] for q in QUANTITIES}
     corrected = {q: holm([test.p for test, _ in tests]) for q, tests in found.items()}
     apart, equal = [], []
     for i, row in enumerate(rows):
@@ -134,16 +128,16 @@ def differences(study: Path, workdir: Path, suite: Suite, rows: list[str], again
         [
             f"### Differences to {against}\n",
             f"![Differences to {against}, with their intervals]({drawn})\n",
-            pipes(["row", *(q.title for q in QUANTITIES)], apart),
+            formats.pipes(["row", *(q.title for q in QUANTITIES)], apart),
             NOTES.format(rows=len(rows), against=against),
-            pipes(["row", *margins, "equal"], equal),
+            formats.pipes(["row", *margins, "equal"], equal),
             "\n90% intervals of the same differences; equal when all of them lie within their margins.\n",
         ]
     )
 
 
 def difference(
-    study: Path, workdir: Path, suite: Suite, quantity: Quantity, row: str, against: str
+    study: Path, suite: Suite, quantity: Quantity, row: str, against: str, compared: Comparison
 ) -> tuple[Difference, float]:
     """The difference in one quantity with its 95 percent interval, and half the width of the 90 percent interval."""
     if quantity.metric:
@@ -151,7 +145,7 @@ def difference(
         per_seed = 100 * (ours - theirs) / (theirs if quantity.relative else 1.0)
         test, people = method_difference(per_seed, 0.0, len(per_seed)), len(per_seed)
     else:
-        average = compare(workdir, f"{suite.name}/{row}", f"{suite.name}/{against}").tests[-1]
+        average = compared.tests[-1]
         d, people = average.difference, average.people
         assert d is not None
         test = Difference(100 * d.value, 100 * d.low, 100 * d.high, d.p, 100 * d.people, 100 * d.seeds)
@@ -225,18 +219,16 @@ def tables(study: Path, workdir: Path, against: tuple[str, ...]) -> None:
         done = [cell for cell in cells(suite) if is_there(study, cell)]
         parts.append(f"## {suite.name}: {len(done)} of {len(cells(suite))} cells\n")
         if done:
-            board = ("leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown")
-            parts.append(output(*board))
+            parts.append(formats.to_markdown(load(study, suite.name)))
         whole = [row for row in suite.rows if all((suite.name, row, seed) in done for seed in suite.seeds)]
         for reference in against if len(suite.seeds) >= MIN_SEEDS else ():
             others = [row for row in whole if row != reference]
             if reference not in whole or not others:
                 continue
-            parts.append(differences(study, workdir, suite, others, reference))
-            for row in others:
-                pair = (f"{suite.name}/{row}", f"{suite.name}/{reference}")
-                compared = output("compare", *pair, "--workdir", str(workdir), "--format", "markdown")
-                parts.append(f"### {row} against {reference}: accuracy\n\n{compared}")
+            compared = {row: compare(workdir, f"{suite.name}/{row}", f"{suite.name}/{reference}") for row in others}
+            parts.append(differences(study, suite, compared, reference))
+            for row, comparison in compared.items():
+                parts.append(f"### {row} against {reference}: accuracy\n\n{comparisons.to_markdown(comparison)}")
     (study / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     click.echo(study / "RESULTS.md")
 

@@ -58,7 +58,7 @@ class NegFaceDiffSettings(LatentSampleSettings):
     def _something_to_schedule(self) -> Self:
         if self.negative == "none" and self.w:
             raise ValueError(f"w {self.w:g}: has no effect with negative 'none'; leave it out")
-        if self.schedule != "constant" and (self.negative == "none" or self.w == 0):
+        if self.schedule != "constant" and self.w == 0:
             without = "negative 'none'" if self.negative == "none" else "w 0"
             raise ValueError(f"schedule {self.schedule!r}: has no effect with {without}; set it to constant")
         return self
