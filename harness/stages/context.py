@@ -40,7 +40,7 @@ class Stage:
     """
 
     def __init__(self, spec: StageSpec, store: Store, device: str, emit: Emit, should_stop: Callable[[], bool]) -> None:
-        self.spec, self.store, self.device = spec, store, device
+        self.spec, self.store, self.device, self.emit = spec, store, device, emit
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.folder = store.building(spec.kind, spec.key)
 

@@ -2,6 +2,7 @@
 
 The worker is rank 0 and writes the artifact. Rank r computes on the r-th GPU or, without one, as one more process on
 the CPU. Helpers read what the worker reads, checkpoints included; they end with the worker, and the worker with them.
+What a helper fails with becomes the stage's error.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.components.run import Checkpoint, Run
+from harness.components.run import Checkpoint, Emit, Run
 from harness.errors import StageError, Stopped
 from harness.store.artifacts import WORK, Store
 from harness.store.stage import StageSpec
+from harness.store.workers import failure
 
 
 @contextlib.contextmanager
-def helpers(spec: StageSpec, root: Path, device: str, count: int) -> Iterator[None]:
+def helpers(spec: StageSpec, root: Path, device: str, count: int, emit: Emit) -> Iterator[None]:
     """Start ``count - 1`` helpers of a fit for the time of a with block.
 
     Args:
         spec: the stage.
         root: the store's folder.
         device: the worker's, ``cpu`` or ``cuda``.
+        emit: the worker's; told of a helper's error, after which the worker ends.
 
     Raises:
         StageError: there are fewer GPUs, or Lightning Fabric is not installed.
@@ -50,7 +53,7 @@ def helpers(spec: StageSpec, root: Path, device: str, count: int) -> Iterator[No
     os.environ |= {**shared, "LOCAL_RANK": "0"}
     leaving = threading.Event()
     for process in started:
-        threading.Thread(target=_watch, args=(process, leaving), daemon=True).start()
+        threading.Thread(target=_watch, args=(process, leaving, emit), daemon=True).start()
     try:
         yield
     finally:
@@ -74,16 +77,20 @@ def _check(device: str, count: int) -> None:
 
 def _start(order: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness.stages.helpers"]
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     process.stdin.write(order)
     process.stdin.flush()  # and left open: its end tells the helper that the worker is gone
     return process
 
 
-def _watch(process: subprocess.Popen[str], leaving: threading.Event) -> None:
-    """End the worker when a helper died, or it would wait for it for ever."""
+def _watch(process: subprocess.Popen[str], leaving: threading.Event, emit: Emit) -> None:
+    """End the worker when a helper failed or died, or it would wait for it for ever."""
+    assert process.stdout is not None
+    error = process.stdout.read()
     if process.wait() != 0 and not leaving.is_set():
+        if error:
+            emit("error", json.loads(error))
         os._exit(1)
 
 
@@ -114,8 +121,10 @@ def help_fit(spec: StageSpec, root: Path, device: str) -> None:
 
 
 def main() -> None:
-    """Read the order from standard input and help until it ends."""
+    """Read the order from standard input and help until it ends; standard output is for an error alone."""
     order = json.loads(sys.stdin.readline())
+    report = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for what a plugin or a library prints
 
     def end_with_the_worker() -> None:
         sys.stdin.read()
@@ -124,7 +133,12 @@ def main() -> None:
     threading.Thread(target=end_with_the_worker, daemon=True).start()
     rank = os.environ["LOCAL_RANK"]
     device = f"cuda:{rank}" if order["device"] == "cuda" else order["device"]
-    help_fit(StageSpec(**order["spec"]), Path(order["root"]), device)
+    try:
+        help_fit(StageSpec(**order["spec"]), Path(order["root"]), device)
+    except Exception as error:  # a plugin may raise anything
+        report.write(json.dumps(failure(error)))
+        report.flush()
+        os._exit(1)
     os._exit(0)  # without waiting for the thread that reads
 
 

@@ -54,7 +54,7 @@ def _weights(stage: Stage) -> dict[str, Any]:
 
 def _fit(stage: Stage) -> dict[str, Any]:
     devices = getattr(stage.component.settings, "devices", 1)
-    with helpers(stage.spec, stage.store.root, stage.device, devices):
+    with helpers(stage.spec, stage.store.root, stage.device, devices, stage.emit):
         model = fit(stage, stage.run)
     recognizer = stage.recognizer()
     info = WeightsInfo(

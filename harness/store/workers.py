@@ -182,10 +182,15 @@ def _call(function: str, args: tuple[Any, ...], connection: Connection, stop: An
         value = import_target(function)(
             *args, emit=lambda kind, data: connection.send((kind, data)), should_stop=stop.is_set
         )
-    except Exception as error:  # a plugin may raise anything; it is reported with its traceback
-        message = str(error).strip() or type(error).__name__
-        return "error", {"error": type(error).__name__, "message": message, "trace": traceback.format_exc()}
+    except Exception as error:  # a plugin may raise anything
+        return "error", failure(error)
     return "done", {"value": value}
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """What an ``Outcome`` says of the exception that is being handled."""
+    message = str(error).strip() or type(error).__name__
+    return {"error": type(error).__name__, "message": message, "trace": traceback.format_exc()}
 
 
 def _die_with_parent() -> None:
