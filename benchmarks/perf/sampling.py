@@ -178,7 +178,7 @@ def measure(way: Way, guided: bool, people: int, each: int, args: argparse.Names
     if way.plain:
         parts = LatentDiffusion.from_model(model, args.device)
         who, which = plan.identities.tolist(), plan.samples.tolist()
-        x_T = Run(0, args.device).noise(who, which, parts.latent_shape(), "x_T")
+        x_T = Run(0, args.device).noise(who, which, parts.latent_shape, "x_T")
         seconds, images = clock.seconds(lambda: plain_loop(parts, plan, x_T, way.steps, args.device))
     else:
         seconds, images = clock.seconds(lambda: ours(way, guided, plan, model, args.device, args.batch))
@@ -236,7 +236,7 @@ def forward_flops(parts: LatentDiffusion) -> float:
 def _inputs(parts: LatentDiffusion, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     device = next(parts.unet.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, *parts.latent_shape(), generator=generator)
+    x = torch.randn(batch, *parts.latent_shape, generator=generator)
     context = torch.randn(batch, parts.unet.config.context_input_channels, generator=generator)
     t = torch.full((batch,), parts.schedule.T // 2, device=device)
     return x.to(device), t, torch.nn.functional.normalize(context).to(device)

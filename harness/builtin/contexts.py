@@ -148,20 +148,26 @@ class TwoStage(ContextLaw):
 
         Raises:
             StageError: the recognizer takes aligned faces; the sampled ones are not.
-            Stopped: the user asked to stop.
+            Stopped: the user asked to stop; what was embedded is kept.
         """
+        import torch
+
         if recognizer.takes.view != "raw":
             raise StageError("two-stage contexts are embeddings of whole pictures; give a recognizer with view raw")
         everyone = np.arange(count, dtype=np.int64)
         # Sample -1, which no row asks for: else an image of a row would start from the noise that drew its context.
         plan = SamplePlan(everyone, np.full_like(everyone, -1))
-        progress, embedded = run.progress(count, "images"), []
-        for batch in Unconditional(self.settings).sample(plan, model, run):
-            embedded.append(recognizer.embed(batch.images))
+        progress = run.progress(count, "images")
+        saved = run.checkpoint.load() or {"embeddings": torch.empty(0, recognizer.width)}
+        embedded: np.ndarray = saved["embeddings"].numpy()
+        progress.advance(len(embedded))
+        for batch in Unconditional(self.settings).sample(plan.rows(len(embedded), count), model, run):
+            embedded = np.concatenate([embedded, recognizer.embed(batch.images)])
+            run.checkpoint.save({"embeddings": torch.from_numpy(embedded)})
             progress.advance(len(batch))
             if run.stop_requested:
-                raise Stopped(f"two-stage contexts stopped after {progress.done} of {count} images")
-        return _unit(np.concatenate(embedded))
+                raise Stopped(f"two-stage contexts stopped after {len(embedded)} of {count} images")
+        return _unit(embedded)
 
 
 def _class_means(source: FaceSet, rows: Sequence[int] | np.ndarray, recognizer: Recognizer) -> np.ndarray:

@@ -6,6 +6,7 @@ purpose: torch is imported when something runs.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +56,9 @@ class LatentGenerator(Generator):
 
         assert model is not None
         parts = LatentDiffusion.from_model(model, run.device, self.settings.dtype)
+        if self.settings.compile:
+            warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # the schedule's
+            parts.unet.compile()
         for rows in plan.batches(self.settings.batch_size):
             denoiser = self.denoiser(parts, plan, rows, model, run)
             images = sample_images(parts, rows, run, denoiser, self.settings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,9 @@ UNET, FIRST_STAGE = "unet.", "first_stage."
 AnyStage = SmallAutoencoder | PixelStage | VQAutoencoder
 # The ones that are fitted here; the published VQ-f4 is imported.
 FIRST_STAGES: dict[str, dict[str, Any]] = {"small": {"kind": "small"}, "pixel": {"kind": "pixel", "unshuffle": 2}}
-CHECKPOINTS = 20  # over each training
+CHECKPOINTS = 20  # over each training, and more of a long one:
+CHECKPOINT_STEPS = 1000  # the most steps that a killed fit does again
+PREPARE_BATCH = 256  # images encoded and embedded at once
 WARMUP_STEPS = 100  # of the learning rate schedule "cosine"
 PREVIEW = 4  # identities, and images of each, in the pictures that a fit leaves at its checkpoints
 _MIRRORED = "mirrored/"  # before the name of a training column: that column of the mirrored images
@@ -99,6 +102,7 @@ class LatentDiffusion:
         both = {**weights, **stage}
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in both.items()}
 
+    @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         with torch.no_grad():
@@ -159,21 +163,27 @@ def prepare(
         saved: the run's checkpoint so far, which this function reads and extends: ``{"first_stage": ...}``.
         first_stage: a model whose first stage is used as it is.
     """
-    images = source.images()
-    pixels = to_unit(images, settings.size_px)  # [N, 3, S, S]
     if first_stage is not None:
         stage = load_first_stage(first_stage, run.device)
     else:
-        stage = _fit_first_stage(pixels, run, settings, saved)
-    latents, mirrored = (_encode(stage, x, run.device) for x in (pixels, pixels.flip(3)))
-    if recognizer is None:
-        return Prepared(stage, latents, mirrored, torch.zeros(len(images), 1))
-    embeddings = recognizer.embed(images)
-    contexts = torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    return Prepared(stage, latents, mirrored, contexts)
+        stage = _fit_first_stage(source, run, settings, saved)
+    progress = run.progress(len(source), "encoded images")
+    latents, mirrored, contexts = [], [], []
+    for batch in source.batches(PREPARE_BATCH):  # a published source does not fit in memory as floats
+        pixels = to_unit(batch.images, settings.size_px).to(run.device)
+        with torch.no_grad():
+            latents.append(stage.encode(pixels).cpu())
+            mirrored.append(stage.encode(pixels.flip(3)).cpu())
+        if recognizer is None:
+            contexts.append(torch.zeros(len(batch), 1))
+        else:
+            embeddings = recognizer.embed(batch.images)
+            contexts.append(torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)))
+        progress.advance(len(batch))
+    return Prepared(stage, torch.cat(latents), torch.cat(mirrored), torch.cat(contexts))
 
 
-def _fit_first_stage(pixels: Tensor, run: Run, settings: LatentFitSettings, saved: dict[str, Any]) -> AnyStage:
+def _fit_first_stage(source: FaceSet, run: Run, settings: LatentFitSettings, saved: dict[str, Any]) -> AnyStage:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(run.generator("first-stage-weights").integers(2**62)))
         stage = build_first_stage(FIRST_STAGES[settings.first_stage]).to(run.device)
@@ -183,8 +193,7 @@ def _fit_first_stage(pixels: Tensor, run: Run, settings: LatentFitSettings, save
         else:
             train = _autoencoder_training(settings)
             hooks = _hooks(run, train.steps, saved, "autoencoder")
-            levels = ((pixels + 1.0) * 127.5).round().to(torch.uint8)
-            train_autoencoder(stage, levels, train, seed=run.seed, hooks=hooks)
+            train_autoencoder(stage, _levels(source, settings.size_px), train, seed=run.seed, hooks=hooks)
             saved.pop("autoencoder", None)
             saved["first_stage"] = stage.state_dict()
     return stage.eval().requires_grad_(False)
@@ -199,14 +208,23 @@ def _autoencoder_training(settings: LatentFitSettings) -> TrainSettings:
         lr_schedule="cosine",
         warmup=min(WARMUP_STEPS, steps // 10),
         dtype=settings.dtype,
-        checkpoint_every=max(1, steps // CHECKPOINTS),
+        checkpoint_every=_checkpoint_every(steps),
         devices=settings.devices,
     )
 
 
-def _encode(stage: AnyStage, pixels: Tensor, device: str, batch_size: int = 256) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([stage.encode(part.to(device)).cpu() for part in torch.split(pixels, batch_size)])
+def _checkpoint_every(steps: int) -> int:
+    return min(max(1, steps // CHECKPOINTS), CHECKPOINT_STEPS)
+
+
+def _levels(source: FaceSet, size_px: int) -> Tensor:
+    """All images of a source at this size, uint8 [N, 3, S, S]."""
+    levels = np.empty((len(source), 3, size_px, size_px), np.uint8)
+    done = 0
+    for batch in source.batches(PREPARE_BATCH):
+        levels[done : done + len(batch)] = from_unit(to_unit(batch.images, size_px)).transpose(0, 3, 1, 2)
+        done += len(batch)
+    return torch.from_numpy(levels)
 
 
 def _hooks(
@@ -298,7 +316,7 @@ def fit_latent_diffusion(
             lr_schedule=settings.lr_schedule,
             warmup=min(WARMUP_STEPS, settings.steps // 10),
             dtype=settings.dtype,
-            checkpoint_every=max(1, settings.steps // CHECKPOINTS),
+            checkpoint_every=_checkpoint_every(settings.steps),
             devices=settings.devices,
         ),
         seed=run.seed,
@@ -352,7 +370,7 @@ def sample_images(
     parts: LatentDiffusion, rows: SamplePlan, run: Run, denoiser: Denoiser, settings: LatentSampleSettings
 ) -> Images:
     """Sample one batch of planned images, each from its own noise; uint8 RGB [B, S, S, 3]."""
-    shape = parts.latent_shape()
+    shape = parts.latent_shape
     who, which = rows.identities.tolist(), rows.samples.tolist()
     x_0 = SAMPLERS[settings.sampler](
         denoiser,

@@ -63,12 +63,17 @@ class LatentSampleSettings(Settings):
         "ddim", description="DDIM, ancestral DDPM over all steps, or DPM-Solver++ 2M, which wants fewest steps"
     )
     steps: int = Field(
-        DDIM_STEPS, ge=1, le=T, description="sampling steps; DDPM takes the model's T whatever this says"
+        DDIM_STEPS, ge=2, le=T, description="sampling steps; DDPM takes the model's T whatever this says"
     )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1; the other samplers take none")
     reference_quirks: bool = Field(False, description="repeat the index slips of the reference's DDIM and DDPM")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the denoiser; bfloat16 is faster and changes images, so it enters the key"
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile the denoiser: faster after a minute per worker, by other rounding; on a CPU it "
+        "needs a C++ compiler",
     )
     batch_size: int = Field(64, ge=1, description="images per denoiser call; no part of the result's key")
 

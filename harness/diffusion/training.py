@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ class TrainSettings:
         lr_schedule: "cosine-restarts" as published, or "cosine" once to zero.
         warmup: steps of linear warm-up of "cosine".
         dtype: "bfloat16" and "float16" run the network under autocast; weights, loss and optimiser stay float32. With
-            "float16", as published, the loss is scaled, and a step whose gradients overflow changes nothing.
+            "float16", as published, the loss is scaled, and a step that overflows changes nothing but the scale.
         ema: keep an averaged copy of the weights.
         checkpoint_every: steps between checkpoints; 0 writes none.
         log_every: steps between logged losses (means since the last).
@@ -135,6 +136,7 @@ def batch_rows(seed: int, step: int, count: int, batch_size: int) -> np.ndarray[
     return rows
 
 
+@lru_cache(maxsize=2)  # a batch may span two epochs
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return numpy_generator(seed, f"training/order/{epoch}").permutation(count)
 
@@ -296,7 +298,8 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
     with torch.autocast(device.type, getattr(torch, settings.dtype), enabled=settings.dtype != "float32"):
         value = loss(state.module, batch, state.generator)
     number = state.ranks.mean(float(value.detach()))
-    if not math.isfinite(number):
+    # An overflow in float16 is skipped below, and the scale halved; where it is down at 1, it is not at fault.
+    if not math.isfinite(number) and state.scaler.get_scale() <= 1.0:
         raise StageError(
             f"training {type(state.module).__name__}: the loss is {number} at step {state.step} "
             f"(learning rate {settings.lr(state.step):.3g}, dtype {settings.dtype}). "

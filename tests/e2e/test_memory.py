@@ -25,7 +25,7 @@ class Tiny(Unconditional):
 sys.modules["tiny_plugin"] = sys.modules["__main__"]
 folder, images = Path(sys.argv[1]), int(sys.argv[2])
 options = {"identities": images // 20, "per_identity": 20}
-spec = StageSpec("generate", "k", "generate", "tiny", "tiny_plugin:Tiny", {"steps": 1}, 0, {}, options)
+spec = StageSpec("generate", "k", "generate", "tiny", "tiny_plugin:Tiny", {"steps": 2}, 0, {}, options)
 
 def phase(name, index=0):
     return run_phase(spec, name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]

@@ -199,7 +199,7 @@ def test_a_fit_keeps_the_attribute_table(tmp_path: Path, model: Model, anchors: 
     torch.testing.assert_close(table, torch.tensor(expected).reshape(-1, 4), atol=1e-3, rtol=0)
     ready = Model(fitted.kind, fitted.settings, fitted.tensors, model.recognizer)
     plan = planned(ready, anchors, 1).rows(0, 1)
-    assert images(ready, plan, steps=1).shape == (1, 32, 32, 3)
+    assert images(ready, plan, steps=2).shape == (1, 32, 32, 3)
 
 
 def test_a_fit_needs_a_recognizer(tmp_path: Path) -> None:

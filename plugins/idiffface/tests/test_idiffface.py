@@ -142,7 +142,7 @@ def test_a_fit_on_pixels(source: FaceSet, contexts: np.ndarray) -> None:
     model = IDiffFace(IDiffFaceFitSettings(**SHORT, first_stage="pixel")).fit(source, recognizer(), Run(seed=3))
     parts = LatentDiffusion.from_model(model)
     assert model.settings["first_stage"]["kind"] == "pixel"
-    assert parts.latent_shape() == (12, 16, 16)
+    assert parts.latent_shape == (12, 16, 16)
     assert not [name for name in model.tensors if name.startswith("first_stage.")]
     plan = IDiffFace().plan(Request(2, 1, contexts[:2]), model, Run(seed=0))
     assert images(model, plan, Run(seed=0), steps=2).shape == (2, 32, 32, 3)

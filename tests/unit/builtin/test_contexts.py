@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,17 +116,28 @@ def test_two_stage_contexts_are_seeded_unit_embeddings(unconditional: Model, rec
     assert not np.allclose(two_stage(unconditional, recognizer, 5, Run(seed=1)), five, atol=2e-2)
 
 
+class Listening(Run):
+    """Remembers whose noise was asked for."""
+
+    def noise(self, identities: Any, samples: Any, shape: Any, purpose: str, step: int = 0) -> torch.Tensor:
+        self.__dict__.setdefault("asked", []).extend(zip(identities, samples, strict=True))
+        return super().noise(identities, samples, shape, purpose, step)
+
+
 def test_two_stage_shares_no_noise_with_the_rows(unconditional: Model, recognizer: SmallCNN) -> None:
-    asked: list[int] = []
+    run = Listening(seed=0)
+    two_stage(unconditional, recognizer, 3, run)
+    assert run.__dict__["asked"]
+    assert max(sample for _, sample in run.__dict__["asked"]) < 0
 
-    class Listening(Run):
-        def noise(self, identities: Any, samples: Any, shape: Any, purpose: str, step: int = 0) -> torch.Tensor:
-            asked.extend(samples)
-            return super().noise(identities, samples, shape, purpose, step)
 
-    two_stage(unconditional, recognizer, 3, Listening(seed=0))
-    assert asked
-    assert max(asked) < 0
+def test_two_stage_goes_on_where_it_was(tmp_path: Path, unconditional: Model, recognizer: SmallCNN) -> None:
+    whole = two_stage(unconditional, recognizer, 5, Run(seed=0), batch_size=2)
+    with pytest.raises(Stopped, match="after 2 of 5"):
+        two_stage(unconditional, recognizer, 5, Run(0, folder=tmp_path, should_stop=lambda: True), batch_size=2)
+    rest = Listening(seed=0, folder=tmp_path)
+    assert np.array_equal(two_stage(unconditional, recognizer, 5, rest, batch_size=2), whole)
+    assert {identity for identity, _ in rest.__dict__["asked"]} == {2, 3, 4}
 
 
 def test_two_stage_stops_when_asked_and_refuses_aligned_views(unconditional: Model, recognizer: SmallCNN) -> None:

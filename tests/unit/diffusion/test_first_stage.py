@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.builtin.unconditional import Unconditional
 from harness.components import Crop, Model, Run
-from harness.diffusion.latent import FIRST_STAGE, KIND, UNET, LatentDiffusion
+from harness.diffusion.latent import FIRST_STAGE, KIND, UNET, LatentDiffusion, prepare
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.settings import LatentFitSettings
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
@@ -47,6 +48,13 @@ def source(tmp_path: Path) -> FaceSet:
     return FaceSet(tmp_path, Crop("raw", 32))
 
 
+@pytest.fixture
+def recognizer() -> SmallCNN:
+    made = SmallCNN(SmallCNNSettings(width=16), Crop("raw", 32))
+    made.load(made.state())
+    return made
+
+
 def test_vq_f4_is_taken_over(imported: Model, source: FaceSet) -> None:
     settings = LatentFitSettings(size_px=32, network="demo", steps=2, batch_size=2)
     curves: set[str] = set()
@@ -59,7 +67,21 @@ def test_vq_f4_is_taken_over(imported: Model, source: FaceSet) -> None:
     assert own == {name for name in imported.tensors if name.startswith(FIRST_STAGE)}
     assert all(torch.equal(model.tensors[name], imported.tensors[name]) for name in own)
     assert not any("autoencoder" in name for name in curves), "nothing of the first stage is fitted"
-    assert LatentDiffusion.from_model(model).latent_shape() == (3, 8, 8)
+    assert LatentDiffusion.from_model(model).latent_shape == (3, 8, 8)
+
+
+def test_a_source_is_read_in_batches(source: FaceSet, recognizer: SmallCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published one does not fit into memory as floats. What comes out is in the order of the source."""
+    settings = LatentFitSettings(size_px=32, network="demo", first_stage="pixel", steps=1)
+    whole = prepare(source, recognizer, Run(seed=0), settings, {})
+    monkeypatch.setattr(FaceSet, "images", lambda *_: pytest.fail("all images at once"))
+    monkeypatch.setattr("harness.diffusion.latent.PREPARE_BATCH", 4)
+    parts = prepare(source, recognizer, Run(seed=0), settings, {})
+    for name in ("latents", "mirrored", "contexts"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-5, rtol=0)
+    assert len(parts.latents) == len(source)
+    settings = LatentFitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2)
+    assert len(prepare(source, None, Run(seed=0), settings, {}).contexts) == len(source)
 
 
 def test_a_fit_leaves_pictures_at_its_checkpoints(source: FaceSet) -> None:

@@ -190,15 +190,8 @@ def test_negative_equal_to_positive_changes_nothing(unet: ConditionalUNet, w: fl
     assert torch.allclose(guided, plain, atol=1e-5 * (1 + 2 * w))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_weight_zero_is_the_baseline(unet: ConditionalUNet, name: str) -> None:
-    x_T, p, n = draw(8), torch.randn(2, 8), torch.randn(2, 8)
-    assert with_negative(unet, n, 0.0) is unet
-    images = [
-        SAMPLERS[name](bind(d, p), x_T, SCHEDULE, steps=8, noise=noise_like(x_T))
-        for d in (unet, with_negative(unet, n, 0.0))
-    ]
-    assert torch.equal(images[0], images[1])
+def test_weight_zero_is_the_baseline(unet: ConditionalUNet) -> None:
+    assert with_negative(unet, torch.randn(2, 8), 0.0) is unet
 
 
 def test_guidance_is_the_formula_and_one_call(unet: ConditionalUNet) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
+from harness.builtin.unconditional import Unconditional
 from harness.components import Run, SamplePlan
 from harness.diffusion import settings
 from harness.diffusion.latent import LatentDiffusion, sample_images
 from harness.diffusion.schedule import REFERENCE_STEPS
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
-from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG
+from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet
 from harness.testing.latent import tiny_model
 
 
@@ -25,6 +29,7 @@ from harness.testing.latent import tiny_model
         ({"sampler": "ddpm", "eta": 1.0}, "eta 1.0"),
         ({"sampler": "ddim", "steps": 30, "reference_quirks": True}, "steps 30"),
         ({"steps": 1001}, "steps"),
+        ({"steps": 1}, "steps"),
     ],
 )
 def test_what_a_sampler_does_not_take_is_refused(given: dict[str, Any], named: str) -> None:
@@ -93,3 +98,16 @@ def test_bfloat16_is_close_and_enters_the_key() -> None:
     assert rough.dtype == torch.float32
     error = float((rough - eps).square().mean().sqrt() / eps.square().mean().sqrt())
     assert 0 < error < 0.05
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_a_compiled_denoiser_changes_images_by_rounding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, plan, compiled = tiny_model(), SamplePlan.grid(2, 2), []
+    monkeypatch.setattr(ConditionalUNet, "compile", lambda unet: compiled.append(unet) or nn.Module.compile(unet))
+
+    def images(**settings: Any) -> np.ndarray:
+        generator = Unconditional(LatentSampleSettings(steps=2, **settings))
+        return np.concatenate([batch.images for batch in generator.sample(plan, model, Run(seed=0))])
+
+    assert np.abs(images(compile=True).astype(int) - images()).max() <= 1
+    assert len(compiled) == 1

@@ -14,6 +14,7 @@ from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.training import (
     Batch,
     Hooks,
+    Loss,
     TrainSettings,
     batch_rows,
     denoising_loss,
@@ -172,6 +173,28 @@ def test_a_step_in_float16_whose_gradients_overflow_changes_nothing() -> None:
     assert all(torch.equal(first[name], start[name]) for name in start)
     assert any(not torch.equal(second[name], start[name]) for name in start)
     assert float(saved[0]["scaler.scale"]) < 2.0**16, "the scale is lowered after an overflow, and is kept"
+
+
+def overflowing(calls_until_finite: float) -> Loss:
+    calls: list[int] = []
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        calls.append(1)
+        assert isinstance(model, ConditionalUNet)
+        value: Tensor = model.final.bias.float().sum()  # type: ignore[union-attr]
+        return value * (float("inf") if len(calls) <= calls_until_finite else 1e-3)
+
+    return loss
+
+
+def test_a_loss_that_overflows_in_float16_is_skipped_until_the_scale_is_not_to_blame() -> None:
+    settings = replace(SHORT, steps=4, dtype="float16")
+    model, start = make(), make().state_dict()
+    train(model, data(), overflowing(2), settings, seed=0)
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in model.state_dict().items())
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    with pytest.raises(StageError, match="the loss is nan at step 16"):
+        train(make(), data(), overflowing(math.inf), replace(settings, steps=40), seed=0)
 
 
 def test_another_loss_sees_the_model_the_batch_and_the_generator() -> None:

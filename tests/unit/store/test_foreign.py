@@ -228,7 +228,7 @@ def test_a_latent_diffusion_model_is_imported(published: Published, tmp_path: Pa
     assert set(info.provenance["imported"]) == {"unet", "encoder", "decoder"}
     parts = LatentDiffusion.from_model(Model(info.kind, info.settings, load_tensors(out)))
     assert parts.settings() == info.settings
-    assert parts.latent_shape() == (3, 16, 16)
+    assert parts.latent_shape == (3, 16, 16)
     x, t, context = torch.randn(2, 3, 16, 16), torch.tensor([7, 900]), torch.randn(2, 8)
     with torch.no_grad():
         assert torch.equal(parts.unet(x, t, context), published.unet(x, t, context))

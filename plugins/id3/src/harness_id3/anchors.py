@@ -74,7 +74,7 @@ class Tammes(ContextLaw):
         start = noise.normal(run.seed, range(count), [0] * count, (recognizer.width,), "contexts")
         if 1 < count <= 2 * recognizer.width:
             anchors = _unit(exact_anchors(start.astype(np.float64)))
-            run.log("max_cosine", float((anchors @ anchors.T - 2 * np.eye(count)).max()), 0)
+            run.log("max-cosine", float((anchors @ anchors.T - 2 * np.eye(count)).max()), 0)
             return anchors
         if count < 2:
             return _unit(start)
