@@ -1,0 +1,24 @@
+"""The benchmark of contexts runs, and shows anchors that descend and negatives that lie where their kind says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "perf" / "contexts.py"
+
+
+def test_it_runs_and_shows_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("perf_contexts", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(["--anchors", "100", "--contexts", "200", "--width", "32", "--iterations", "20"])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    table = {row[0]: row[1:] for row in rows if row}
+    assert float(table["20"][0]) < float(table["0"][0])
+    means = {kind: float(table[kind][-1].split(",")[0]) for kind in ("far", "mid", "close")}
+    assert means["far"] < means["mid"] < means["close"]
