@@ -109,6 +109,14 @@ def test_predictors_fill_what_the_source_lacks_and_the_first_is_believed(source:
     assert (known_attributes(source, (brightness, "landmark-pose"), Run(0))["yaw"] == 89).all()
 
 
+def test_predictors_fill_single_gaps(source: FaceSet, brightness: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = np.array([1, np.nan, 3, np.nan, 5, 6], np.float32)
+    monkeypatch.setattr(FaceSet, "attributes", {"yaw": told, "age": np.full(6, 30, np.float32)})
+    found = known_attributes(source, (brightness,), Run(0))
+    assert found["yaw"].tolist() == [1, 89, 3, 89, 5, 6]
+    assert (found["age"] == 30).all()
+
+
 def test_a_fit_is_conditioned_on_what_predictors_give(source: FaceSet, brightness: str, model: Model) -> None:
     names = ("landmark-pose", brightness)
     short = ID3FitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2, predictors=names)

@@ -217,19 +217,21 @@ def known_attributes(source: FaceSet, predictors: Sequence[str], run: Run) -> di
     """The attributes of a source's faces, float32 [N] each, with those that it lacks from predictors.
 
     Args:
-        predictors: registered names; the first one that gives an attribute is believed.
+        predictors: registered names; what the source says of a face is believed, then the first one that knows.
     """
+    unknown = np.full(len(source), np.nan, dtype=np.float32)
     columns: dict[str, Any] = dict(source.attributes)
     for name in predictors:
         predictor = _predictor(name)()
-        lacking = [attribute for attribute in predictor.gives if attribute not in columns]
-        if not lacking:
+        known = {each: columns.get(each, unknown) for each in predictor.gives}
+        if all(np.isfinite(column).all() for column in known.values()):
             continue
         progress, parts = run.progress(len(source), f"{name} images"), []
         for batch in source.batches(PREDICT_BATCH):
             parts.append(predictor.predict(batch, run))
             progress.advance(len(batch))
-        columns |= {each: np.concatenate([part[each] for part in parts]) for each in lacking}
+        for each, column in known.items():
+            columns[each] = np.where(np.isfinite(column), column, np.concatenate([part[each] for part in parts]))
     return columns
 
 
