@@ -127,6 +127,7 @@ class ID3(LatentGenerator):
         from harness.diffusion.latent import Prepared, fit_latent_diffusion
         from harness.diffusion.schedule import Schedule
         from harness.diffusion.training import Loss
+        from harness.diffusion.unet import UNetConfig
         from harness_id3.loss import id3_loss
         from harness_id3.network import ID3Network
 
@@ -138,6 +139,11 @@ class ID3(LatentGenerator):
             columns["age"] = np.full(len(source), AGE_YEARS, dtype=np.float32)  # the middle, encoded as 0
         table = torch.from_numpy(encode_attributes(columns, len(source)))
 
+        def network(config: UNetConfig) -> ID3Network:
+            made = ID3Network(config)
+            made.attributes.standardize_by(table)
+            return made
+
         def loss(data: Prepared, schedule: Schedule) -> Loss:
             return id3_loss(schedule, embedder(data.first_stage, judge), s.inner_share)
 
@@ -147,7 +153,7 @@ class ID3(LatentGenerator):
             run,
             s,
             cpd=0.0,
-            network=ID3Network,
+            network=network,
             extra={"attributes": table},
             mirrored_extra={"attributes": torch.from_numpy(mirror_attributes(table.numpy()))},
             loss=loss,

@@ -18,20 +18,42 @@ from harness_id3.attributes import NAMES
 
 HIDDEN = (512, 256, 768)  # layer sizes of the projection, ReLU between. Source: ID3, section on the setup
 TOKENS = 8  # ours
+LEAST_SPREAD = 1e-3  # of an attribute that varies: a tenth of a degree. Ours
 ATTRIBUTE_DROPOUT = 0.1  # ours: allows the ablation "no attributes" from one model
 
 
 class AttributeTokens(nn.Module):
-    """Attributes [B, 4] to K tokens [B, D, K]; rows with an unknown attribute give zero tokens."""
+    """Attributes [B, 4] to K tokens [B, D, K]; rows with an unknown attribute give zero tokens.
+
+    Attributes are standardized by their mean and spread in the fit's source, which the module keeps (ours). As they
+    are, they vary by a tenth around one value, the projection sees a constant, and training switches its units off
+    before they say anything: in two fits of the demo model every unit of the second layer ended dead.
+    """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, context_channels: int) -> None:
         super().__init__()
         self.context_channels = context_channels
+        self.register_buffer("mean", torch.zeros(len(NAMES)))
+        self.register_buffer("spread", torch.ones(len(NAMES)))
         sizes = (len(NAMES), *HIDDEN)
         layers: list[nn.Module] = []
         for c_in, c_out in pairwise(sizes):
             layers += [nn.Linear(c_in, c_out), nn.ReLU()]
         self.project = nn.Sequential(*layers[:-1], nn.Linear(HIDDEN[-1], context_channels * TOKENS))
+
+    def standardize_by(self, attributes: Tensor) -> None:
+        """Take mean and spread from a source's attributes [N, 4]; rows with an unknown one do not count.
+
+        What does not vary keeps its scale.
+        """
+        known = attributes[torch.isfinite(attributes).all(dim=1)]
+        if len(known):
+            spread = known.std(dim=0, correction=0)
+            self.mean.copy_(known.mean(dim=0))
+            self.spread.copy_(torch.where(spread > LEAST_SPREAD, spread, torch.ones_like(spread)))
 
     def forward(self, attributes: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """In training mode some rows are dropped; ``generator`` (on the CPU) draws which."""
@@ -39,7 +61,8 @@ class AttributeTokens(nn.Module):
         if self.training:
             kept = torch.rand(len(attributes), generator=generator) >= ATTRIBUTE_DROPOUT
             known = known & kept.to(known.device)
-        tokens: Tensor = self.project(torch.nan_to_num(attributes))
+        standard = (torch.nan_to_num(attributes) - self.mean) / self.spread
+        tokens: Tensor = self.project(standard)
         return (tokens * known[:, None]).view(len(attributes), self.context_channels, TOKENS)
 
 
