@@ -12,6 +12,7 @@ import platform
 import resource
 import time
 from datetime import date
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,9 +32,9 @@ def tammes(count: int, width: int, iterations: int) -> None:
     """Solve for anchors, and print the largest cosine on the way."""
     seen: list[tuple[int, float]] = []
 
-    def emit(kind: str, data: dict[str, object]) -> None:
+    def emit(kind: str, data: dict[str, Any]) -> None:
         if kind == "log":
-            seen.append((int(str(data["step"])), float(str(data["value"]))))
+            seen.append((data["step"], data["value"]))
 
     recognizer = SmallCNN(SmallCNNSettings(width=width), Crop("raw", 32))  # for its width alone
     start = time.process_time()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "perf" / "ijb.py"
 
-
-def test_it_runs_and_both_ways_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("perf_ijb", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+def test_it_runs_and_both_ways_agree(
+    load_script: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load_script("perf/ijb.py")
     module.main(["--small"])
     text = capsys.readouterr().out
     apart = re.search(r"Scores of both are (\S+) apart at most, rates by the reference's rule (\S+)\.", text)

@@ -6,29 +6,20 @@ at the 5 percent level, 8 or more reject once in 250. A bootstrap over pairs, an
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "studies" / "intervals" / "simulate.py"
 SUITES = 50
 FEWEST_COVERED = 41 / SUITES
 MOST_REJECTED = 7 / SUITES
 
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("intervals_study", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("studies/intervals/simulate.py")
 
 
 def test_intervals_over_identities_cover(study: ModuleType) -> None:

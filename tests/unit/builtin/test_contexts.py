@@ -119,16 +119,20 @@ def test_two_stage_contexts_are_seeded_unit_embeddings(unconditional: Model, rec
 class Listening(Run):
     """Remembers whose noise was asked for."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.asked: list[tuple[int, int]] = []
+
     def noise(self, identities: Any, samples: Any, shape: Any, purpose: str, step: int = 0) -> torch.Tensor:
-        self.__dict__.setdefault("asked", []).extend(zip(identities, samples, strict=True))
+        self.asked.extend(zip(identities, samples, strict=True))
         return super().noise(identities, samples, shape, purpose, step)
 
 
 def test_two_stage_shares_no_noise_with_the_rows(unconditional: Model, recognizer: SmallCNN) -> None:
     run = Listening(seed=0)
     two_stage(unconditional, recognizer, 3, run)
-    assert run.__dict__["asked"]
-    assert max(sample for _, sample in run.__dict__["asked"]) < 0
+    assert run.asked
+    assert max(sample for _, sample in run.asked) < 0
 
 
 def test_two_stage_goes_on_where_it_was(tmp_path: Path, unconditional: Model, recognizer: SmallCNN) -> None:
@@ -137,7 +141,7 @@ def test_two_stage_goes_on_where_it_was(tmp_path: Path, unconditional: Model, re
         two_stage(unconditional, recognizer, 5, Run(0, folder=tmp_path, should_stop=lambda: True), batch_size=2)
     rest = Listening(seed=0, folder=tmp_path)
     assert np.array_equal(two_stage(unconditional, recognizer, 5, rest, batch_size=2), whole)
-    assert {identity for identity, _ in rest.__dict__["asked"]} == {2, 3, 4}
+    assert {identity for identity, _ in rest.asked} == {2, 3, 4}
 
 
 def test_two_stage_stops_when_asked_and_refuses_aligned_views(unconditional: Model, recognizer: SmallCNN) -> None:

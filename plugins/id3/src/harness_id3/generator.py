@@ -138,10 +138,11 @@ class ID3(LatentGenerator):
         if s.pose_only:
             columns["age"] = np.full(len(source), AGE_YEARS, dtype=np.float32)  # the middle, encoded as 0
         table = torch.from_numpy(encode_attributes(columns, len(source)))
+        known = table[torch.isfinite(table).all(dim=1)]
 
         def network(config: UNetConfig) -> ID3Network:
             made = ID3Network(config)
-            made.attributes.standardize_by(table)
+            made.attributes.standardize_by(known)
             return made
 
         def loss(data: Prepared, schedule: Schedule) -> Loss:
@@ -159,7 +160,6 @@ class ID3(LatentGenerator):
             loss=loss,
             first_stage=first_stage,
         )
-        known = table[torch.isfinite(table).all(dim=1)]
         tensors = parts.tensors(weights, getattr(torch, s.save))
         return Model(KIND, parts.settings(), {**tensors, _TABLE: known.half()})
 

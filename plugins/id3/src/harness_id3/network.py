@@ -45,14 +45,10 @@ class AttributeTokens(nn.Module):
         self.project = nn.Sequential(*layers[:-1], nn.Linear(HIDDEN[-1], context_channels * TOKENS))
 
     def standardize_by(self, attributes: Tensor) -> None:
-        """Take mean and spread from a source's attributes [N, 4]; rows with an unknown one do not count.
-
-        What does not vary keeps its scale.
-        """
-        known = attributes[torch.isfinite(attributes).all(dim=1)]
-        if len(known):
-            spread = known.std(dim=0, correction=0)
-            self.mean.copy_(known.mean(dim=0))
+        """Take mean and spread from a source's known attributes [N, 4]; with N 0, and of what does not vary, none."""
+        if len(attributes):
+            spread = attributes.std(dim=0, correction=0)
+            self.mean.copy_(attributes.mean(dim=0))
             self.spread.copy_(torch.where(spread > LEAST_SPREAD, spread, torch.ones_like(spread)))
 
     def forward(self, attributes: Tensor, generator: torch.Generator | None = None) -> Tensor:
