@@ -7,25 +7,25 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from harness import __version__
 from harness.components.base import CommercialUse, Component
 from harness.errors import DataError
 from harness.gates import Verdict, judge
-from harness.plan import RowPlan, SuitePlan
+from harness.graph import AlignStage, FitStage, RowPlan, Stage, StageId, SuitePlan, WeightsStage
 from harness.plugins import import_target, registry
 from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord
 from harness.store.artifacts import Artifact, now
-from harness.store.stage import StageSpec
 
 _SECONDS_PER_HOUR = 3600.0
 # From the loosest to the strictest; a row is as strict as the strictest thing it uses.
 _STRICTNESS: tuple[CommercialUse, ...] = ("yes", "unknown", "no")
 
-Finished = Mapping[tuple[str, str], tuple[Artifact, bool]]
+Finished = Mapping[StageId, tuple[Artifact, bool]]
 
 
 def stage_record(artifact: Artifact, cached: bool) -> StageRecord:
@@ -53,16 +53,14 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         device: where it ran.
         folder: the result's folder.
     """
-    stages = {role: finished[spec.id] for role, spec in row.stages.items() if spec.id in finished}
-    artifacts = [artifact for artifact, _ in stages.values()]
-    warnings = [v.text for v in verdicts(plan, row.stages["recognizer"], finished) if not v.refused]
-    evaluations = [artifact for role, (artifact, _) in stages.items() if role.startswith("evaluate:")]
+    there = [finished[stage.id][0] for stage in row.stages if stage.id in finished]
+    warnings = [v.text for v in verdicts(plan, row.recognizer, finished) if not v.refused]
+    evaluations = [finished[stage.id][0] for stage in row.evaluations if stage.id in finished]
     metrics = [record for artifact in evaluations for record in _metrics(artifact)]
-    aligned = stages.get("align")
-    if aligned is not None:
-        metrics += _alignment(aligned[0], plan.suite.crop_px)
+    if row.align is not None and row.align.id in finished:
+        metrics += _alignment(finished[row.align.id][0], row.align)
     folder.mkdir(parents=True, exist_ok=True)
-    figures, tables = _copy_files(artifacts, folder)
+    figures, tables = _copy_files(there, folder)
     return Result(
         suite=plan.suite.name,
         row=row.row,
@@ -71,25 +69,25 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         status="failed" if error else "done",
         error=error,
         warnings=warnings,
-        shipped=row.shipped,
+        shipped=list(row.shipped),
         commercial_use=strictest_terms(plan, row),
         recipe="" if row.generator == "recognizer" else plan.recipe,
         method=row.method,
-        generator_fits=int("model" in row.stages["generate"].parents) if "generate" in row.stages else 0,
+        generator_fits=int(row.generate is not None and row.generate.model is not None),
         dataset=_dataset(plan, row),
-        parameters=row.parameters,
+        parameters=dict(row.parameters),
         metrics=metrics,
         stages=[stage_record(artifact, cached) for artifact, cached in _own(plan, row, finished)],
-        curves=_curves(artifacts),
+        curves=_curves(there),
         figures=figures,
         tables=tables,
-        started=min((a.manifest.created for a in artifacts), default=now()),
-        finished=max((a.manifest.finished for a in artifacts), default=now()),
+        started=min((a.manifest.created for a in there), default=now()),
+        finished=max((a.manifest.finished for a in there), default=now()),
         environment=environment(device),
     )
 
 
-def verdicts(plan: SuitePlan, training: StageSpec, finished: Finished) -> Iterable[Verdict]:
+def verdicts(plan: SuitePlan, training: Stage, finished: Finished) -> Iterable[Verdict]:
     """The gates before an FR training that its dataset's evaluations, as far as they are finished, do not pass."""
     for id, gates in plan.gates.get(training.id, {}).items():
         if id in finished:
@@ -146,23 +144,29 @@ def _metrics(artifact: Artifact) -> Iterable[MetricRecord]:
     yield from records
 
 
-def _alignment(artifact: Artifact, crop_px: int) -> list[MetricRecord]:
+def _alignment(artifact: Artifact, stage: AlignStage) -> Iterator[MetricRecord]:
     """Detection rate, and the pose of what was found and what was not."""
     counts, made = artifact.manifest.counts, artifact.manifest
-    protocol = f"{made.component}-{crop_px}px"
-    values = {"detection_rate": counts["detected"] / counts["planned"], **made.details.get("pose", {})}
-    return [
-        MetricRecord(name=f"alignment/{name}", value=value, n=counts["planned"], protocol=protocol)
-        for name, value in values.items()
-    ]
+    common: dict[str, Any] = {"n": counts["planned"], "protocol": f"{made.component}-{stage.crop_px}px"}
+    yield MetricRecord(
+        name="alignment/detection_rate",
+        value=counts["detected"] / counts["planned"],
+        title="detected",
+        unit="fraction",
+        better="higher",
+        headline=True,
+        **common,
+    )
+    for name, value in made.details.get("pose", {}).items():
+        yield MetricRecord(name=f"alignment/{name}", value=value, title=f"{name.replace('_', ' ')}, degrees", **common)
 
 
 def _own(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterable[tuple[Artifact, bool]]:
     """The row's stages and the fits under them; sources, protocols and other shared things cost it nothing."""
-    fits = {a.id: a for spec in row.stages.values() for a in plan.ancestors(spec) if a.kind == "fit"}
-    for spec in [*fits.values(), *row.stages.values()]:
-        if spec.id in finished:
-            yield finished[spec.id]
+    fits = {a.id: a for stage in row.stages for a in plan.ancestors(stage) if isinstance(a, FitStage)}
+    for stage in [*fits.values(), *row.stages]:
+        if stage.id in finished:
+            yield finished[stage.id]
 
 
 def _curves(artifacts: list[Artifact]) -> dict[str, list[tuple[int, float]]]:
@@ -192,18 +196,21 @@ def _link(origin: Path, target: Path) -> None:
         shutil.copyfile(origin, target)
 
 
-def terms(spec: StageSpec) -> dict[str, str]:
+def terms(stage: Stage) -> dict[str, str]:
     """The terms of a stage's artifact: of its component, of a weights file, or what a source's settings say."""
-    if spec.kind == "weights":
-        return {"name": spec.settings["license"], "commercial_use": spec.settings["commercial_use"]}
-    cls: type[Component] = import_target(spec.target)
-    return {"name": cls.license.name, "commercial_use": spec.settings.get("commercial_use", cls.license.commercial_use)}
+    if isinstance(stage, WeightsStage):
+        return {"name": stage.settings["license"], "commercial_use": stage.settings["commercial_use"]}
+    cls: type[Component] = import_target(stage.target)
+    return {
+        "name": cls.license.name,
+        "commercial_use": stage.settings.get("commercial_use", cls.license.commercial_use),
+    }
 
 
 def strictest_terms(plan: SuitePlan, row: RowPlan) -> CommercialUse:
     """Of all that lies under the row, whether or not the store still has it."""
-    used = {ancestor.id: ancestor for spec in row.stages.values() for ancestor in plan.ancestors(spec)}
-    found = {terms(spec)["commercial_use"] for spec in used.values()}
+    used = {ancestor.id: ancestor for stage in row.stages for ancestor in plan.ancestors(stage)}
+    found = {terms(stage)["commercial_use"] for stage in used.values()}
     return max((term for term in _STRICTNESS if term in found), key=_STRICTNESS.index, default="unknown")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,10 @@ from filelock import FileLock, Timeout
 from harness import __version__
 from harness.assemble import assemble, same_outcome, stage_record, terms, verdicts
 from harness.errors import DataError, HarnessError, StageError
-from harness.plan import RowPlan, SuitePlan
+from harness.graph import STAGES, RowPlan, Stage, StageId, SuitePlan
 from harness.plugins import registry
 from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
 from harness.store.artifacts import Artifact, Manifest, Spent, Store, now
-from harness.store.stage import STAGES, StageSpec
 from harness.store.workers import Outcome, Pool, Task
 
 _TICK = 0.2  # seconds between looks at locks that others hold
@@ -29,7 +29,7 @@ _PATIENCE = 30.0  # seconds that running tasks get to save a checkpoint after Ct
 class _Build:
     """A stage that is being built."""
 
-    spec: StageSpec
+    spec: Stage
     lock: FileLock
     waiting_for: int = 0  # shards that are not whole yet
     items: int = 0  # of a sharded stage
@@ -46,6 +46,7 @@ class Engine:
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         only: rows to run; default: all.
         until: the last kind of stage to run; default: all, and results are written.
+        listeners: objects with hooks for the events of this run (``harness.hookspecs``).
     """
 
     def __init__(
@@ -56,19 +57,20 @@ class Engine:
         device: str = "auto",
         only: tuple[str, ...] = (),
         until: str = "",
+        listeners: Sequence[object] = (),
     ) -> None:
         self.plan, self.workdir, self.until = plan, workdir, until
         self.device = _device(device)
         self.store = Store(workdir / "store")
-        self.hook = registry().manager.hook
+        self.hook = registry().events(listeners)
         self.rows = [row for row in plan.row_plans if not only or row.row in only]
         count = workers or (1 if self.device == "cuda" else _cores())
         self.pool = Pool(count, self._on_event)
-        self.finished: dict[tuple[str, str], tuple[Artifact, bool]] = {}  # artifact, whether it was found
-        self.failed: dict[tuple[str, str], str] = {}
-        self.building: dict[tuple[str, str], _Build] = {}
-        self.ending: dict[tuple[str, str], tuple[FileLock, int]] = {}  # failed stages whose other shards still run
-        self.wanted: dict[tuple[str, str], StageSpec] = {}
+        self.finished: dict[StageId, tuple[Artifact, bool]] = {}  # artifact, whether it was found
+        self.failed: dict[StageId, str] = {}
+        self.building: dict[StageId, _Build] = {}
+        self.ending: dict[StageId, tuple[FileLock, int]] = {}  # failed stages whose other shards still run
+        self.wanted: dict[StageId, Stage] = {}
         self.results: list[Result] = []
         self.warned: set[tuple[str, str]] = set()  # stage and text of what gates said
 
@@ -84,7 +86,7 @@ class Engine:
         (folder / SUITE_FILE).write_text(self.plan.resolved_yaml, encoding="utf-8")
         self._tell("suite_started", plan=self.plan, workdir=self.workdir)
         for row in self.rows:
-            for stage in row.stages.values():
+            for stage in row.stages:
                 for needed in self.plan.ancestors(stage) if self.until else [stage]:
                     if not self.until or STAGES.index(needed.kind) <= STAGES.index(self.until):
                         self._want(needed)
@@ -116,16 +118,13 @@ class Engine:
         except Exception as error:  # whatever a plugin raises
             warnings.warn(f"a plugin failed on {event}: {type(error).__name__}: {error}", stacklevel=2)
 
-    def _want(self, stage: StageSpec) -> None:
-        """Ask for a stage; what it needs is asked for only when it is not in the store.
-
-        A protocol over a source's faces leaves them where they are: whoever evaluates on it reads them too.
-        """
+    def _want(self, stage: Stage) -> None:
+        """Ask for a stage; what it needs is asked for only when it is not in the store, or is read together with it."""
         if stage.id in self.wanted:
             return
         missing = self.store.find(*stage.id) is None
         for role, parent in stage.parents.items():
-            if missing or (stage.kind, role) == ("protocol", "source"):
+            if missing or role in stage.lasting:
                 self._want(self.plan.stages[parent])
         for gate in self.plan.gates.get(stage.id, {}):
             self._want(self.plan.stages[gate])
@@ -140,7 +139,7 @@ class Engine:
         return all(id in self.finished or id in self.failed for id in self.wanted)
 
     def _through(self, row: RowPlan) -> bool:
-        ids = [stage.id for stage in row.stages.values()]
+        ids = [stage.id for stage in row.stages]
         return any(id in self.failed for id in ids) or all(id in self.finished for id in ids)
 
     def _start_ready(self) -> None:
@@ -155,7 +154,7 @@ class Engine:
             elif all(parent in self.finished for parent in parents) and not self._refused(stage):
                 self._start(stage)
 
-    def _refused(self, stage: StageSpec) -> bool:
+    def _refused(self, stage: Stage) -> bool:
         """Whether a gate keeps the stage from starting; gates that only warn speak here too."""
         for verdict in verdicts(self.plan, stage, self.finished):
             if verdict.refused:
@@ -166,7 +165,7 @@ class Engine:
                 self._tell("stage_warned", stage=stage.label, text=verdict.text)
         return False
 
-    def _start(self, stage: StageSpec) -> None:
+    def _start(self, stage: Stage) -> None:
         artifact = self.store.find(*stage.id)
         if artifact is None:
             lock = self.store.lock(*stage.id)
@@ -182,9 +181,9 @@ class Engine:
             lock.release()
         self._keep(stage, artifact, cached=True)
 
-    def _submit(self, stage: StageSpec, phase: str, index: int = 0) -> None:
+    def _submit(self, stage: Stage, phase: str, index: int = 0) -> None:
         args = (stage, phase, index, self.store.root, self.device)
-        self.pool.submit(Task("harness.stages:run_phase", args, (stage.id, phase, index)))
+        self.pool.submit(Task("harness.stages.phases:run_phase", args, (stage.id, phase, index)))
 
     def _on_event(self, tag: Any, kind: str, data: dict[str, Any]) -> None:
         id, phase, index = tag
@@ -227,7 +226,7 @@ class Engine:
             key=spec.key,
             content=made["content"],
             component=spec.component,
-            settings=spec.settings,
+            settings=dict(spec.settings),
             seed=spec.seed,
             parents={role: "/".join(parent) for role, parent in spec.parents.items()},
             options=spec.options,
@@ -246,7 +245,7 @@ class Engine:
         del self.building[spec.id]
         self._keep(spec, artifact, cached=False)
 
-    def _keep(self, stage: StageSpec, artifact: Artifact, cached: bool) -> None:
+    def _keep(self, stage: Stage, artifact: Artifact, cached: bool) -> None:
         self.finished[stage.id] = (artifact, cached)
         self._tell("stage_finished", stage=stage.label, record=stage_record(artifact, cached))
 
@@ -264,7 +263,7 @@ class Engine:
         del self.building[spec.id]
         self._end(spec.id, (build.lock, 1 + self.pool.drop(lambda tag: tag[0] == spec.id)))
 
-    def _end(self, id: tuple[str, str], ending: tuple[FileLock, int]) -> None:
+    def _end(self, id: StageId, ending: tuple[FileLock, int]) -> None:
         """One task of a failed stage is through; with the last one, others may try to build it."""
         lock, running = ending
         if running > 1:
@@ -274,7 +273,7 @@ class Engine:
 
     def _finish_row(self, row: RowPlan) -> None:
         folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)
-        errors = [self.failed[stage.id] for stage in row.stages.values() if stage.id in self.failed]
+        errors = [self.failed[stage.id] for stage in row.stages if stage.id in self.failed]
         self._look_up_ancestors(row)
         result = assemble(self.plan, row, self.finished, errors[0] if errors else "", self.device, folder)
         try:
@@ -290,7 +289,7 @@ class Engine:
 
     def _look_up_ancestors(self, row: RowPlan) -> None:
         """What lies under a cached stage was not asked for; the result tells of it all the same."""
-        for stage in row.stages.values():
+        for stage in row.stages:
             for ancestor in self.plan.ancestors(stage):
                 if ancestor.id not in self.finished:
                     with contextlib.suppress(DataError):  # damaged: as good as gone, and nothing needs it

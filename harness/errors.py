@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """Root of every error the harness raises on purpose; the command line prints it as one line."""
@@ -25,3 +28,17 @@ class DataError(HarnessError):
 
 class Stopped(HarnessError):
     """The user asked a run to stop; finished shards and checkpoints are kept."""
+
+
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
+    """The text for a name that nobody knows: ``unknown key 'sourse', expected one of ...; did you mean 'source'?``.
+
+    Args:
+        what: what the name was to be, such as ``key`` or ``row``.
+        name: what was given.
+        known: the names that would have done.
+    """
+    names = sorted(map(str, known))
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {str(name)!r}, expected one of {', '.join(names) or 'none'}{hint}"

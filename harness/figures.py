@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from harness.arrays import AnyFloats, Doubles, Images, Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Images = NDArray[np.uint8]
 
 GENUINE_COLOR, IMPOSTOR_COLOR = "#0072B2", "#D55E00"  # told apart by color-blind readers (Okabe and Ito)
 BINS = 80
@@ -39,9 +36,18 @@ def to_png(figure: Figure, dpi: int = 120) -> bytes:
     return buffer.getvalue()
 
 
+def pair_figures(name: str, genuine: Doubles, impostor: Doubles, lowest_far: float = _LOWEST_FAR) -> dict[str, bytes]:
+    """What is drawn of a protocol's similarities, genuine [G] and impostor [N]: densities, ROC and DET curve."""
+    return {
+        f"{name}-scores": score_histogram(genuine, impostor, name),
+        f"{name}-roc": roc_curve(genuine, impostor, name, lowest_far),
+        f"{name}-det": det_curve(genuine, impostor, name, lowest_far),
+    }
+
+
 def score_histogram(
-    genuine: NDArray[np.floating],
-    impostor: NDArray[np.floating],
+    genuine: AnyFloats,
+    impostor: AnyFloats,
     title: str,
     genuine_name: str = "genuine",
     impostor_name: str = "impostor",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.errors import unknown
 from harness.results import MetricRecord
-from harness.suite import unknown_key
-from harness.suite_schema import Gate
+from harness.suites.schema import Gate
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def judge(gates: Mapping[str, Gate], metrics: Sequence[MetricRecord]) -> Iterato
     values = {metric.name: metric.value for metric in metrics}
     for name, gate in gates.items():
         if name not in values:
-            yield Verdict(f"gate: {unknown_key(name, values).replace('key', 'metric')}", refused=True)
+            yield Verdict(f"gate: {unknown('metric', name, values)}", refused=True)
             continue
         fault = _fault(gate, values[name])
         if fault:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.plan import SuitePlan
+    from harness.graph import SuitePlan
     from harness.results import Result, StageRecord
 
 PROJECT = "facegen_harness"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -13,20 +13,22 @@ import pluggy
 
 from harness import hookspecs
 from harness.components.base import Component
-from harness.errors import InputError
+from harness.components.roles import check_roles
+from harness.errors import InputError, unknown
 
-KINDS = (
-    "sources",
-    "recognizers",
-    "attribute_predictors",
-    "weights",
-    "contexts",
-    "generators",
-    "aligners",
-    "trainers",
-    "protocols",
-    "evaluators",
-)
+# What plugins can offer, and what one of each is called.
+KINDS = {
+    "sources": "source",
+    "recognizers": "recognizer",
+    "attribute_predictors": "attribute predictor",
+    "weights": "shipped weights",
+    "contexts": "law of contexts",
+    "generators": "generator",
+    "aligners": "aligner",
+    "trainers": "trainer",
+    "protocols": "protocol",
+    "evaluators": "evaluator",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Registry:
     """All plugins of this environment.
 
     Attributes:
-        manager: the pluggy manager; events are sent through ``manager.hook``.
+        manager: the pluggy manager of all plugins.
         plugins: one entry per entry point, in order of name, the core's own first.
     """
 
@@ -92,7 +94,7 @@ class Registry:
             taken = self.names[kind].get(name, own)
             if taken:
                 owner = taken.distribution
-                raise InputError(f"{kind[:-1]} {name!r} is taken by {owner}; rename the one in {loaded.module}")
+                raise InputError(f"{KINDS[kind]} {name!r} is taken by {owner}; rename the one in {loaded.module}")
             loaded.registered.append(Registration(kind, name, target, loaded.distribution))
 
         hook = getattr(module, f"register_{kind}", None)
@@ -108,11 +110,8 @@ class Registry:
         known = self.names[kind]
         if name in known:
             return known[name]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         broken = "".join(f"; plugin {p.distribution} failed to load: {p.error}" for p in self.plugins if p.error)
-        expected = ", ".join(sorted(known)) or "none"
-        raise InputError(f"unknown {kind[:-1]} {name!r}, expected one of {expected}{hint}{broken}")
+        raise InputError(unknown(KINDS[kind], name, known) + broken)
 
     def load(self, kind: str, name: str) -> type[Component]:
         """Import the component class of a name.
@@ -124,12 +123,22 @@ class Registry:
         try:
             component = import_target(registration.target)
         except Exception as error:
-            raise InputError(
-                f"{kind[:-1]} {name!r} of {registration.distribution} fails to import: {type(error).__name__}: {error}"
-            ) from error
+            text = f"of {registration.distribution} fails to import: {type(error).__name__}: {error}"
+            raise InputError(f"{KINDS[kind]} {name!r} {text}") from error
         if not (isinstance(component, type) and issubclass(component, Component)):
-            raise InputError(f"{kind[:-1]} {name!r}: {registration.target} is not a harness component class")
+            raise InputError(f"{KINDS[kind]} {name!r}: {registration.target} is not a harness component class")
+        check_roles(f"{KINDS[kind]} {name!r}", component.needs | getattr(component, "fit_needs", frozenset()))
         return component
+
+    def events(self, listeners: Sequence[object]) -> Any:
+        """The hooks of one run: those of all plugins and of the run's own listeners, of which the last speaks first."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        for name, plugin in self.manager.list_name_plugin():
+            manager.register(plugin, name=name)
+        for listener in listeners:
+            manager.register(listener)
+        return manager.hook
 
 
 def import_target(target: str) -> Any:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.components.metric import Better, Unit
 from harness.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 2  # files of schema 1, whose metrics do not describe themselves, are read too
 FILE_NAME = "results.json"
 SUITE_FILE = "suite.yaml"  # the resolved suite, beside the folders of its rows
 
@@ -21,7 +22,10 @@ class _Record(BaseModel):
 
 
 class MetricRecord(_Record):
-    """One number with its uncertainty and the digest of what it was measured on."""
+    """One number with its uncertainty, the digest of what it was measured on, and how it is to be read.
+
+    The fields from ``title`` on are those of :class:`harness.components.Metric`.
+    """
 
     name: str
     value: float
@@ -32,6 +36,15 @@ class MetricRecord(_Record):
     method: str = ""
     std_folds: float | None = None
     note: str = ""
+    title: str = ""
+    unit: Unit = "plain"
+    better: Better = "neither"
+    headline: bool = False
+    ranked: bool = False
+    average: str = ""
+    relative: bool = False
+    margin: float | None = None
+    pairs: str = ""
 
 
 class StageRecord(_Record):
@@ -75,7 +88,7 @@ class Result(_Record):
     training loss; ``artifacts`` are further files of interest (the suite file).
     """
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
+    schema_: Literal[1, 2] = Field(default=2, alias="schema")
     suite: str
     row: str
     generator: str

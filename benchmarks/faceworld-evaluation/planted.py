@@ -18,17 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from harness.arrays import Images, Ints
 from harness.builtin.faceworld import WORLD_SEED
 from harness.faces.coding import encode_png
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity, warp
 from harness.faceworld.ranges import IDENTITY_RANGES
 from harness.faceworld.render import render
-
-Ints = NDArray[np.int64]
-Images = NDArray[np.uint8]
 
 SIZE_PX = 32
 LEAKED = 50  # identities that show a person of the authentic source
@@ -78,7 +75,7 @@ def faulty(of: Dataset, seed: int = 0) -> tuple[Dataset, dict[str, Any]]:
 
 def crops(of: Dataset, shift_px: float = 0.0) -> Images:
     """ArcFace crops [N, S, S, 3] by exact landmarks, the faces lower by ``shift_px`` of 112."""
-    points = (template(SIZE_PX) + np.array([0, shift_px * SIZE_PX / 112])).astype(np.float32)
+    points = (reference_landmarks(SIZE_PX) + np.array([0, shift_px * SIZE_PX / 112])).astype(np.float32)
     parts = []
     for start in range(0, len(of.person), 512):
         part = slice(start, start + 512)

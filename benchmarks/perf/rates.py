@@ -25,12 +25,12 @@ from harness.builtin.mtcnn import MTCNNAligner, MTCNNSettings
 from harness.components import Crop, ImageBatch, Model, Recognizer, Request, Run, SamplePlan
 from harness.components.generator import Generator
 from harness.faceworld.render import render
-from harness.plan import demo_path
+from harness.planning.planner import demo_path
 from harness.plugins import registry
-from harness.stages.context import load_recognizer
+from harness.stages.work import load_recognizer
 from harness.store.weights import load_tensors, read_info
-from harness.suite import load_suite
-from harness.suite_schema import Suite
+from harness.suites.read import load_suite
+from harness.suites.schema import Suite
 
 SUITE = Path(__file__).parents[1] / "quickstart" / "suite.yaml"
 IMAGES = 256

@@ -39,15 +39,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.arrays import Images
 from harness.components import Model, Request, Run, SamplePlan
-from harness.components.data import Images
 from harness.components.generator import Generator
 from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
 from harness.faces.coding import from_unit
-from harness.plan import demo_path
+from harness.planning.planner import demo_path
 from harness.plugins import registry
 from harness.stages import prepare_process
 from harness.store.weights import load_tensors, read_info
@@ -202,7 +202,7 @@ def compare(ways: Processes, guided: bool, people: int, each: int, args: argpars
     flops = forward_flops(LatentDiffusion.from_model(build_model(args.network)))
     method = "Guided (NegFaceDiff)" if guided else "Unguided (IDiff-Face)"
     print(f"\n## {method}, {people} identities x {each} images\n")
-    print("| way | images/s | ratio | network TFLOP/s | peak MB | grey levels apart: max, mean |")
+    print("| way | images/s | ratio | network TFLOP/s | peak MB | gray levels apart: max, mean |")
     print("| --- | --- | --- | --- | --- | --- |")
     for way in ways:
         rate = people * each / statistics.median(seconds[way])
@@ -226,10 +226,10 @@ def forward_flops(parts: LatentDiffusion) -> float:
     """Floating point operations of the network for one image and one step, the context's share left out."""
     x, t, context = _inputs(parts, 1)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        parts.unet(x, t, parts.unet.contextualise(context[:1]))
+        parts.unet(x, t, parts.unet.contextualize(context[:1]))
         once = counter.get_total_flops()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        parts.unet.contextualise(context[:1])
+        parts.unet.contextualize(context[:1])
     return float(once - counter.get_total_flops())
 
 
@@ -255,12 +255,12 @@ def variants(model: Model, args: argparse.Namespace) -> None:
         forms[name], images[name] = (lambda: call(*inputs[size])), size
 
     for size in sizes:
-        cached = unet.contextualise(inputs[size][2])
+        cached = unet.contextualize(inputs[size][2])
         add(f"float32, batch {size}, context each time", size, unet)
         add(f"float32, batch {size}", size, lambda x, t, c, cached=cached: unet(x, t, cached))
-    cached = unet.contextualise(inputs[args.batch][2])
+    cached = unet.contextualize(inputs[args.batch][2])
     half = LatentDiffusion.from_model(model, args.device, "bfloat16").unet
-    cached_half = half.contextualise(inputs[args.batch][2])
+    cached_half = half.contextualize(inputs[args.batch][2])
     last = copy.deepcopy(unet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     add(f"bfloat16, batch {args.batch}", args.batch, lambda x, t, c: half(x, t, cached_half))
     add(f"float32, batch {args.batch}, channels-last weights", args.batch, lambda x, t, c: last(x, t, cached))
@@ -294,7 +294,7 @@ def profile(model: Model, args: argparse.Namespace, rows: int = 8) -> None:
 
     parts = LatentDiffusion.from_model(model, args.device)
     x, t, context = _inputs(parts, 2 * args.batch)
-    cached = parts.unet.contextualise(context)
+    cached = parts.unet.contextualize(context)
     parts.unet(x, t, cached)
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if args.device == "cuda" else [])
     with torch_profile(activities=kinds) as seen:

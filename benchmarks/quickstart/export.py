@@ -8,10 +8,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.plan import demo_path, plan_suite
+from harness.graph import StageSpec
+from harness.planning.planner import demo_path, plan_suite
 from harness.store.artifacts import Store
-from harness.store.stage import StageSpec
-from harness.suite import load_suite
+from harness.suites.read import load_suite
 
 SUITE = Path(__file__).parent / "fit.yaml"
 

@@ -4,12 +4,12 @@
     python benchmarks/studies/cells.py run benchmarks/studies/sampler-steps --cells 3  # three of them
     python benchmarks/studies/cells.py tables benchmarks/studies/negatives --against baseline
 
-`run` calls `harness run` on the study's own suite, one cell after another, in the usual workdir, and copies each result
-file to STUDY/results/SUITE/ROW/seed-N/results.json. That is the layout of a workdir, so `harness leaderboard --workdir
-STUDY` shows what was accumulated. A cell is measured again when its file is removed. `tables` writes STUDY/RESULTS.md:
-the leaderboard over the committed files and, for `--against ROW` and three seeds in common, the paired differences of
-every row to that one, as tables and as a picture. Differences of accuracy need the per-pair scores, which stay in the
-workdir of the runs.
+It is a loop over ordinary commands. `run` calls `harness run --only ROW` on the study's own suite, one cell after
+another, in the usual workdir, and copies each result file to STUDY/results/SUITE/ROW/seed-N/results.json, with the
+decisions of every pair beside it. That is the layout of a workdir, so `harness leaderboard --workdir STUDY` shows what
+was accumulated and `harness compare` compares it. A cell is measured again when its file is removed. `tables` writes
+STUDY/RESULTS.md: what `harness leaderboard` and, for `--against ROW`, `harness compare --against ROW` say of the
+committed files.
 """
 
 from __future__ import annotations
@@ -17,42 +17,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
+import pyarrow.parquet as pq
 
-from harness.compare import Comparison, compare
 from harness.errors import HarnessError
-from harness.figures import GENUINE_COLOR, to_png
-from harness.leaderboard import load
 from harness.results import FILE_NAME, read_result, result_folder
-from harness.stats.comparison import MIN_SEEDS, Difference, cochran_cox, holm, method_difference
-from harness.suite import load_suite
-from harness.suite_schema import Suite
-from harness.tracking import comparisons, formats
+from harness.stats.comparison import MIN_SEEDS
+from harness.suites.read import load_suite
+from harness.suites.schema import Suite
 
 Cell = tuple[str, str, int]  # suite, row, seed
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What two rows are compared in; rows are equal in it when the 90 percent interval lies within the margin."""
-
-    title: str
-    metric: str  # empty: the average accuracy
-    relative: bool  # percent of the other row's value, or points
-    margin: float = inf
-
-
-QUANTITIES = (
-    Quantity("average accuracy, points", "", relative=False, margin=2.0),
-    Quantity("FDR, %", "separability/fdr", relative=True, margin=10.0),
-    Quantity("EER, points", "separability/eer", relative=False),
-    Quantity("pixel diversity, %", "separability/pixel_diversity", relative=True, margin=5.0),
-)
 
 study_argument = click.argument("study", type=click.Path(exists=True, file_okay=False, path_type=Path))
 workdir_option = click.option(
@@ -70,21 +47,30 @@ def cells(suite: Suite) -> list[Cell]:
     return [(suite.name, row, seed) for seed in suite.seeds for row in suite.rows]
 
 
-def is_there(study: Path, cell: Cell) -> bool:
-    """Whether the cell's result file is committed, and done."""
-    path = result_folder(study, *cell) / FILE_NAME
+def is_there(folder: Path, cell: Cell) -> bool:
+    """Whether the cell's result file is in a folder such as the study's, and done."""
+    path = result_folder(folder, *cell) / FILE_NAME
     return path.exists() and read_result(path).status == "done"
 
 
 def collect(study: Path, workdir: Path, cell: Cell) -> bool:
-    """Copy a finished cell's result file from the workdir; False when it is not there or failed."""
-    source = result_folder(workdir, *cell) / FILE_NAME
-    if not source.exists() or read_result(source).status != "done":
+    """Copy a finished cell's result file and decisions from the workdir; False when it is not there or failed."""
+    source, target = (result_folder(folder, *cell) for folder in (workdir, study))
+    if not is_there(workdir, cell):
         return False
-    target = result_folder(study, *cell) / FILE_NAME
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in {metric.pairs for metric in read_result(source / FILE_NAME).metrics if metric.pairs}:
+        copy_decisions(source / "tables" / f"{name}.parquet", target / "tables" / f"{name}.parquet")
+    shutil.copyfile(source / FILE_NAME, target / FILE_NAME)  # last: it says that the cell is whole
     return True
+
+
+def copy_decisions(source: Path, target: Path) -> None:
+    """Copy a table of pairs without the scores, which no comparison reads and which hardly compress."""
+    target.parent.mkdir(exist_ok=True)
+    table = pq.read_table(source)
+    kept = [name for name in table.column_names if name != "score"]
+    pq.write_table(table.select(kept), target, compression="zstd")
 
 
 def command(*args: str) -> list[str]:
@@ -92,90 +78,25 @@ def command(*args: str) -> list[str]:
     return [str(Path(sys.executable).parent / "harness"), *args]
 
 
-NOTES = """
-Mean over the seeds [95% interval], and p of no difference after Holm's correction over the {rows} rows. Accuracy:
-people and seeds together, as in `harness compare`. The rest: paired t tests over the seeds, every one of which draws
-the dataset's people anew. Relative differences are in percent of {against}.
+def say(*args: str) -> str:
+    """What a command prints.
 
-### Equal to {against}?
-"""
-
-
-Found = dict[Quantity, list[tuple[Difference, float]]]  # of every row; what `difference` returns
-
-
-def differences(study: Path, suite: Suite, compared: dict[str, Comparison], against: str) -> str:
-    """A picture and two tables: how far every row is from `against`, and whether it is equal within the margins."""
-    rows = list(compared)
-    found: Found = {q: [difference(study, suite, q, row, against, compared[row]) for row in rows] for q in QUANTITIES}
-    corrected = {q: holm([test.p for test, _ in tests]) for q, tests in found.items()}
-    apart, equal = [], []
-    for i, row in enumerate(rows):
-        apart.append([row])
-        bounds: dict[Quantity, tuple[float, float]] = {}
-        for q in QUANTITIES:
-            test, half = found[q][i]
-            apart[-1].append(f"{test.value:+.2f} [{test.low:+.2f}, {test.high:+.2f}] p {corrected[q][i]:.2g}")
-            if q.margin < inf:
-                bounds[q] = (test.value - half, test.value + half)
-        inside = all(max(map(abs, ends)) <= q.margin for q, ends in bounds.items())
-        shown = [f"[{low:+.2f}, {high:+.2f}]" for low, high in bounds.values()]
-        equal.append([row, *shown, "yes" if inside else "not shown"])
-    drawn = f"{suite.name}-against-{against}.png"
-    (study / drawn).write_bytes(picture(found, rows, against))
-    margins = [f"{q.title} (within {q.margin:g})" for q in QUANTITIES if q.margin < inf]
-    return "\n".join(
-        [
-            f"### Differences to {against}\n",
-            f"![Differences to {against}, with their intervals]({drawn})\n",
-            formats.pipes(["row", *(q.title for q in QUANTITIES)], apart),
-            NOTES.format(rows=len(rows), against=against),
-            formats.pipes(["row", *margins, "equal"], equal),
-            "\n90% intervals of the same differences; equal when all of them lie within their margins.\n",
-        ]
-    )
+    Raises:
+        ClickException: it failed; its message is repeated.
+    """
+    done = subprocess.run(command(*args), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise click.ClickException(f"harness {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
 
 
-def difference(
-    study: Path, suite: Suite, quantity: Quantity, row: str, against: str, compared: Comparison
-) -> tuple[Difference, float]:
-    """The difference in one quantity with its 95 percent interval, and half the width of the 90 percent interval."""
-    if quantity.metric:
-        ours, theirs = (np.array(metric(study, suite, quantity.metric, name)) for name in (row, against))
-        per_seed = 100 * (ours - theirs) / (theirs if quantity.relative else 1.0)
-        test, people = method_difference(per_seed, 0.0, len(per_seed)), len(per_seed)
-    else:
-        average = compared.tests[-1]
-        d, people = average.difference, average.people
-        assert d is not None
-        test = Difference(100 * d.value, 100 * d.low, 100 * d.high, d.p, 100 * d.people, 100 * d.seeds)
-    components = [(test.people**2, people - 1), (test.seeds**2, len(suite.seeds) - 1)]
-    return test, cochran_cox(components, 0.10)
-
-
-def picture(found: Found, rows: list[str], against: str) -> bytes:
-    """One panel per quantity: differences with 95 (thin) and 90 percent intervals (thick), and the margin as a band."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.2 * len(found), 1.1 + 0.3 * len(rows)), layout="constrained")
-    for axes, (quantity, tests) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
-        if quantity.margin < inf:
-            axes.axvspan(-quantity.margin, quantity.margin, color="0.9")
-        axes.axvline(0, color="0.5", linewidth=0.8)
-        for y, (test, half) in enumerate(tests):
-            axes.hlines(y, test.low, test.high, color=GENUINE_COLOR, linewidth=1)
-            axes.hlines(y, test.value - half, test.value + half, color=GENUINE_COLOR, linewidth=4, alpha=0.6)
-            axes.plot(test.value, y, "o", color=GENUINE_COLOR)
-        axes.set(title=quantity.title, yticks=range(len(rows)), yticklabels=rows)
-    axes.invert_yaxis()  # of all panels, which share it
-    figure.supxlabel(f"difference to {against}")
-    return to_png(figure)
-
-
-def metric(study: Path, suite: Suite, name: str, row: str) -> list[float]:
-    """One metric of a row, seed by seed."""
-    found = [read_result(result_folder(study, suite.name, row, seed) / FILE_NAME).metric(name) for seed in suite.seeds]
-    return [record.value for record in found if record is not None]
+def against_reference(study: Path, suite: Suite, reference: str, others: Sequence[str]) -> str:
+    """The comparison of all rows with one, with its picture, as a section."""
+    drawn = f"{suite.name}-against-{reference}.png"
+    rows = [f"{suite.name}/{row}" for row in others]
+    chosen = ["compare", *rows, "--against", f"{suite.name}/{reference}", "--workdir", str(study)]
+    text = say(*chosen, "--format", "markdown", "--picture", str(study / drawn))
+    return f"### Against {reference}\n\n![Differences to {reference}, with their intervals]({drawn})\n\n{text}"
 
 
 @click.group(help=__doc__.splitlines()[0] if __doc__ else "")
@@ -208,27 +129,22 @@ def run(study: Path, workdir: Path, limit: int | None, overrides: tuple[str, ...
 
 @main.command()
 @study_argument
-@workdir_option
 @click.option(
     "--against", metavar="ROW", multiple=True, help="Compare every other row with this one; needs three seeds of both."
 )
-def tables(study: Path, workdir: Path, against: tuple[str, ...]) -> None:
+def tables(study: Path, against: tuple[str, ...]) -> None:
     """Write STUDY/RESULTS.md from the committed result files."""
     parts = [f"# Results of {study.name}\n\nMade by `benchmarks/studies/cells.py tables` from `results/`.\n"]
     for suite in suites(study).values():
         done = [cell for cell in cells(suite) if is_there(study, cell)]
         parts.append(f"## {suite.name}: {len(done)} of {len(cells(suite))} cells\n")
         if done:
-            parts.append(formats.to_markdown(load(study, suite.name)))
+            parts.append(say("leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown"))
         whole = [row for row in suite.rows if all((suite.name, row, seed) in done for seed in suite.seeds)]
         for reference in against if len(suite.seeds) >= MIN_SEEDS else ():
             others = [row for row in whole if row != reference]
-            if reference not in whole or not others:
-                continue
-            compared = {row: compare(workdir, f"{suite.name}/{row}", f"{suite.name}/{reference}") for row in others}
-            parts.append(differences(study, suite, compared, reference))
-            for row, comparison in compared.items():
-                parts.append(f"### {row} against {reference}: accuracy\n\n{comparisons.to_markdown(comparison)}")
+            if reference in whole and others:
+                parts.append(against_reference(study, suite, reference, others))
     (study / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     click.echo(study / "RESULTS.md")
 

@@ -27,7 +27,7 @@ def register_contexts(register: Register) -> None:
     register("uniform", "harness.builtin.contexts:Uniform")
     register("class-gaussian", "harness.builtin.contexts:ClassGaussian")
     register("authentic", "harness.builtin.contexts:AuthenticContexts")
-    register("two-stage", "harness.builtin.contexts:TwoStage")
+    register("two-stage", "harness.builtin.two_stage:TwoStage")
 
 
 @hookimpl

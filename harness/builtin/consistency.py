@@ -5,20 +5,24 @@ Letters: N images, I identities.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.arrays import Bools, Ints
 from harness.components.base import APACHE
-from harness.components.data import Ints, Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
 from harness.faces.embedding import unit_embeddings
+from harness.figures import score_histogram
 from harness.stats.consistency import Assignment, assign, doubles
-from harness.stats.intervals import few_identities, mean_interval
+from harness.stats.intervals import mean_uncertainty
 from harness.stats.neighbors import means
+from harness.stats.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
@@ -27,24 +31,12 @@ class Consistency(Evaluator):
     """Share of images that a judge assigns to another identity, and identities that show one person twice."""
 
     license = APACHE
-    code = (
-        "harness.builtin.consistency",
-        "harness.faces.embedding",
-        "harness.stats.consistency",
-        "harness.stats.neighbors",
-        "harness.stats.intervals",
-        "harness.stats.allpairs",
-        "harness.stats.verification",
-        "harness.figures",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})
+    needs = frozenset({"dataset", "judge"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Assign every image of the dataset to a center."""
-        dataset, judge = subject.dataset, subject.judge
-        if dataset is None or judge is None:
-            raise StageError("consistency needs a dataset and a recognizer that judges it")
-        embeddings, labels = unit_embeddings(judge, dataset, run), dataset.labels
+        dataset = given.dataset
+        embeddings, labels = unit_embeddings(given.judge, dataset, run), dataset.labels
         try:
             found = assign(embeddings, labels, run.device)
         except ValueError as error:
@@ -56,8 +48,6 @@ class Consistency(Evaluator):
             _wrong(found, labels, judged, run.generator("consistency/bootstrap")),
             _doubled(doubles(found, labels), int(labels.max()) + 1),
         ]
-        from harness.figures import score_histogram
-
         names = {"genuine_name": "its own center, without it", "impostor_name": "nearest other center"}
         figure = score_histogram(found.own[judged], found.other[judged], "cosine of an image with a center", **names)
         tables = {"consistency-images": _table(found, dataset)}
@@ -65,23 +55,26 @@ class Consistency(Evaluator):
         return Report(metrics, {"consistency-scores": figure}, tables, rule)
 
 
-def _wrong(found: Assignment, labels: Ints, judged: Any, rng: np.random.Generator) -> Metric:
+def _wrong(found: Assignment, labels: Ints, judged: Bools, rng: np.random.Generator) -> Metric:
     """Mean over identities of the share of images assigned to another one."""
     shares = means(found.wrong[judged], np.unique(labels[judged], return_inverse=True)[1].reshape(-1))
-    interval, n = mean_interval(shares, rng), int(judged.sum())
+    n = int(judged.sum())
     single = len(labels) - n
     note = f"{single} images are alone in their identity and left out" if single else ""
-    if interval is None:
-        note = "; ".join(filter(None, [few_identities(len(shares)), note]))
-        return Metric("consistency/wrong_images", float(shares.mean()), n, note=note)
-    return Metric("consistency/wrong_images", float(shares.mean()), n, interval, "identities", "bootstrap", note=note)
+    return _share("wrong_images", float(shares.mean()), n, mean_uncertainty(shares, rng), note)
 
 
 def _doubled(pairs: list[tuple[int, int]], identities: int) -> Metric:
     """Share of identities that show the same person as another one."""
     share = len({identity for pair in pairs for identity in pair}) / identities
-    note = "no interval: whether an identity has a double depends on all others"
-    return Metric("consistency/doubled_identities", share, identities, note=note)
+    sure = Uncertainty(note="no interval: whether an identity has a double depends on all others")
+    return _share("doubled_identities", share, identities, sure)
+
+
+def _share(name: str, value: float, n: int, sure: Uncertainty, note: str = "") -> Metric:
+    """A share that should be small."""
+    shown: dict[str, Any] = {"title": name.replace("_", " "), "unit": "fraction", "better": "lower", "headline": True}
+    return Metric(f"consistency/{name}", value, n, sure, note=note, **shown)
 
 
 def _table(found: Assignment, dataset: FaceSet) -> dict[str, Any]:

@@ -1,20 +1,17 @@
-"""Context laws: uniform on the sphere, Gaussian around class means, of real people, and of sampled faces."""
+"""Context laws: uniform on the sphere, Gaussian around class means, and of real people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from harness import noise
-from harness.builtin.unconditional import KIND, Unconditional
-from harness.components import ContextLaw, Model, SamplePlan, Settings
+from harness.arrays import AnyFloats, Doubles, Floats, Ints
+from harness.components import ContextLaw, Given, Settings
 from harness.components.base import APACHE
-from harness.components.data import Floats
-from harness.diffusion.settings import LatentSampleSettings
-from harness.errors import StageError, Stopped
+from harness.errors import StageError
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
@@ -30,11 +27,10 @@ class Uniform(ContextLaw):
     """
 
     license = APACHE
-    code = ("harness.builtin.contexts", "harness.noise")
 
-    def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
+    def draw(self, count: int, given: Given, run: Run) -> Floats:
         """Normalized Gaussians."""
-        return _unit(noise.normal(run.seed, range(count), [0] * count, (recognizer.width,), "contexts"))
+        return unit(noise.normal(run.seed, range(count), [0] * count, (given.recognizer.width,), "contexts"))
 
 
 class ClassGaussianSettings(Settings):
@@ -51,20 +47,19 @@ class ClassGaussian(ContextLaw):
 
     Settings = ClassGaussianSettings
     license = APACHE
-    code = ("harness.builtin.contexts", "harness.noise")
-    needs_source = True
+    needs = frozenset({"recognizer", "source"})
 
-    def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
+    def draw(self, count: int, given: Given, run: Run) -> Floats:
         """Fit, then draw.
 
         Raises:
             StageError: the source has too few identities for a covariance.
         """
-        assert source is not None  # needs_source
+        source = given.source
         people = int(source.labels.max()) + 1
         if people < 8:
             raise StageError(f"class-gaussian contexts need at least 8 identities, the source has {people}")
-        means = _class_means(source, np.arange(len(source)), recognizer)
+        means = _class_means(source, np.arange(len(source)), given.recognizer)
         center = means.mean(axis=0)
         # Eigenvalues instead of Cholesky: with fewer identities than dimensions the covariance is singular.
         values, vectors = np.linalg.eigh(np.cov(means.T))
@@ -72,7 +67,7 @@ class ClassGaussian(ContextLaw):
         # A row of the root may flip its sign between linear algebra libraries; fixing it keeps the draw the same.
         root *= np.where(root[np.abs(root).argmax(axis=0), np.arange(root.shape[1])] < 0, -1.0, 1.0)
         drawn = noise.normal(run.seed, range(count), [0] * count, (len(values),), "contexts")
-        return _unit(center + drawn @ root.T)
+        return unit(center + drawn @ root.T)
 
 
 class AuthenticSettings(Settings):
@@ -92,16 +87,15 @@ class AuthenticContexts(ContextLaw):
 
     Settings = AuthenticSettings
     license = APACHE
-    code = ("harness.builtin.contexts", "harness.noise")
-    needs_source = True
+    needs = frozenset({"recognizer", "source"})
 
-    def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
+    def draw(self, count: int, given: Given, run: Run) -> Floats:
         """Choose people, then embed them.
 
         Raises:
             StageError: the source has fewer people than contexts are needed.
         """
-        assert source is not None  # needs_source
+        source = given.source
         people = int(source.labels.max()) + 1
         if count > people:
             raise StageError(f"authentic contexts need a person each: {count} are asked for, the source has {people}")
@@ -111,76 +105,21 @@ class AuthenticContexts(ContextLaw):
         if self.settings.take == "images":
             which = noise.uniform(run.seed, chosen.tolist(), [0] * count, 1, "authentic-image")[:, 0]
             images = [rows[[int(w * len(rows))]] for rows, w in zip(images, which, strict=True)]
-        means = _class_means(source, np.sort(np.concatenate(images)), recognizer)
-        return _unit(means[np.argsort(np.argsort(chosen))])  # means come in the order of the labels
+        means = _class_means(source, np.sort(np.concatenate(images)), given.recognizer)
+        return unit(means[np.argsort(np.argsort(chosen))])  # means come in the order of the labels
 
 
-class TwoStageSettings(LatentSampleSettings):
-    """How to sample the unconditional model."""
-
-
-class TwoStage(ContextLaw):
-    """Embeddings of faces that an unconditional model draws (IDiff-Face, arXiv 2308.04995).
-
-    One image per context, embedded as the training images were: raw, unaligned.
-    """
-
-    Settings = TwoStageSettings
-    license = APACHE
-    code = (
-        "harness.builtin.contexts",
-        "harness.builtin.unconditional",
-        "harness.diffusion",
-        "harness.faces.coding",
-        "harness.noise",
-    )
-    accepts = frozenset({KIND})
-
-    def identity(self) -> dict[str, Any]:
-        """Everything but the batch size, as for rows."""
-        values: dict[str, Any] = self.settings.model_dump(mode="json", exclude={"batch_size"})
-        return values
-
-    def draw(
-        self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run, model: Model | None = None
-    ) -> Floats:
-        """Sample, then embed.
-
-        Raises:
-            StageError: the recognizer takes aligned faces; the sampled ones are not.
-            Stopped: the user asked to stop; what was embedded is kept.
-        """
-        import torch
-
-        if recognizer.takes.view != "raw":
-            raise StageError("two-stage contexts are embeddings of whole pictures; give a recognizer with view raw")
-        everyone = np.arange(count, dtype=np.int64)
-        # Sample -1, which no row asks for: else an image of a row would start from the noise that drew its context.
-        plan = SamplePlan(everyone, np.full_like(everyone, -1))
-        progress = run.progress(count, "images")
-        saved = run.checkpoint.load() or {"embeddings": torch.empty(0, recognizer.width)}
-        embedded: np.ndarray = saved["embeddings"].numpy()
-        progress.advance(len(embedded))
-        for batch in Unconditional(self.settings).sample(plan.rows(len(embedded), count), model, run):
-            embedded = np.concatenate([embedded, recognizer.embed(batch.images)])
-            run.checkpoint.save({"embeddings": torch.from_numpy(embedded)})
-            progress.advance(len(batch))
-            if run.stop_requested:
-                raise Stopped(f"two-stage contexts stopped after {len(embedded)} of {count} images")
-        return _unit(embedded)
-
-
-def _class_means(source: FaceSet, rows: Sequence[int] | np.ndarray, recognizer: Recognizer) -> np.ndarray:
+def _class_means(source: FaceSet, rows: Ints, recognizer: Recognizer) -> Doubles:
     """Unit-norm means of the unit-norm embeddings of some rows, float64, one per person in order of the labels."""
-    places = np.asarray(rows)
-    labels = np.unique(source.labels[places], return_inverse=True)[1]
-    embeddings = _unit(np.concatenate([recognizer.embed(batch.images) for batch in source.batches(256, places)]))
+    labels = np.unique(source.labels[rows], return_inverse=True)[1]
+    embeddings = unit(np.concatenate([recognizer.embed(batch.images) for batch in source.batches(256, rows)]))
     sums = np.zeros((int(labels.max()) + 1, embeddings.shape[1]), dtype=np.float64)
     np.add.at(sums, labels, embeddings)
-    means: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    means: Doubles = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     return means
 
 
-def _unit(vectors: np.ndarray) -> Floats:
-    unit: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+def unit(vectors: AnyFloats) -> Floats:
+    """Vectors [N, D] at length 1, float32."""
+    normalized: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return normalized

@@ -1,8 +1,8 @@
 """``crops``: do a row's training crops agree with the evaluation crops in alignment and color order?
 
 Largest differences to the protocols: ``offset_px`` of the median shift and ``residual_px`` of the median distance of
-MTCNN's landmarks from the template, both in pixels of a crop of 112; ``warmth`` of the share of colored crops whose
-middle has more red than blue, as skin has.
+MTCNN's landmarks from the reference landmarks, both in pixels of a crop of 112; ``warmth`` of the share of colored
+crops whose middle has more red than blue, as skin has.
 
 A recognizer trained on crops that are shifted against those of the benchmark, or whose red and blue are exchanged,
 loses accuracy for a reason that is not the generator's. With a gate on these metrics such a row stops before its
@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from harness.builtin.mtcnn import MTCNNAligner
 from harness.components.base import APACHE, Settings
-from harness.components.data import Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
+from harness.data.survey import audit_images
 from harness.errors import StageError
 
 if TYPE_CHECKING:
-    from harness.components.data import Images
+    from harness.arrays import Images
+    from harness.components.given import Given
     from harness.components.run import Run
     from harness.data.survey import Audit
     from harness.faces.faceset import FaceSet
@@ -43,31 +46,20 @@ class Crops(Evaluator):
 
     Settings: ClassVar[type[Settings]] = CropsSettings
     license = APACHE
-    code = (
-        "harness.builtin.crops",
-        "harness.data.survey",
-        "harness.builtin.mtcnn",
-        "harness.faces.coding",
-        "harness.faces.crops",
-        "harness.faces.warp",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "protocols"})
+    needs = frozenset({"dataset", "pairs"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Measure crops of both.
 
         Raises:
             StageError: MTCNN finds no face in any of the dataset's or of a protocol's crops.
         """
-        from harness.data.survey import audit_images
-
-        assert subject.dataset is not None
-        count = self.settings.images
-        sets = {"dataset": subject.dataset, **{name: faces for name, (faces, _) in subject.protocols.items()}}
+        count, aligner = self.settings.images, MTCNNAligner()
+        sets = {"dataset": given.dataset, **{name: faces for name, (faces, _) in given.pairs.items()}}
         progress = run.progress(len(sets), "sets of crops")
         audits = {}
         for name, faces in sets.items():
-            audits[name] = audit_images(_some(faces, count))
+            audits[name] = audit_images(_some(faces, count), aligner)
             if not audits[name].found:
                 raise StageError(f"crops: MTCNN finds no face in {audits[name].images} crops of {name}")
             progress.advance()
@@ -83,10 +75,12 @@ def _some(faces: FaceSet, count: int) -> list[Images]:
 def _differences(ours: Audit, others: Sequence[Audit]) -> Iterator[Metric]:
     offset = max(math.dist(ours.offset_px, other.offset_px) for other in others)
     residual = max(abs(ours.residual_px - other.residual_px) for other in others)
-    yield Metric("crops/found", ours.found / ours.images, ours.images)
-    yield Metric("crops/offset_px", offset, ours.found)
-    yield Metric("crops/residual_px", residual, ours.found)
+    share = ours.found / ours.images
+    yield Metric("crops/found", share, ours.images, title="faces found", unit="fraction", better="higher")
+    yield Metric("crops/offset_px", offset, ours.found, title="offset (px)", better="lower", headline=True)
+    yield Metric("crops/residual_px", residual, ours.found, title="residual (px)", better="lower")
     colored = [other for other in others if ours.colored and other.colored]
     warm = max((abs(ours.warm - other.warm) for other in colored), default=0.0)
     note = "" if colored else "no color to compare"
-    yield Metric("crops/warmth", warm, ours.colored, note=note)
+    shown: dict[str, Any] = {"title": "warmth", "unit": "fraction", "better": "lower", "headline": True, "note": note}
+    yield Metric("crops/warmth", warm, ours.colored, **shown)

@@ -6,15 +6,15 @@ Letters: N synthetic and M authentic images, I identities.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from harness.arrays import Bools, Doubles, Floats, Ints
 from harness.components.base import APACHE, Settings
-from harness.components.data import Floats, Ints, Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
 from harness.faces.embedding import embedding_name, unit_embeddings
 from harness.stats.diversity import (
@@ -26,15 +26,14 @@ from harness.stats.diversity import (
     recalled,
     spreads,
 )
-from harness.stats.intervals import few_identities, mean_interval
+from harness.stats.intervals import mean_uncertainty
 from harness.stats.leakage import reached_by
 from harness.stats.neighbors import means
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
-
-Doubles = NDArray[np.float64]
 
 ATTRIBUTES = {"yaw": "deg", "pitch": "deg", "roll": "deg", "age": "years"}  # with their units
 
@@ -55,27 +54,18 @@ class Diversity(Evaluator):
 
     Settings: ClassVar[type[Settings]] = DiversitySettings
     license = APACHE
-    code = (
-        "harness.builtin.diversity",
-        "harness.faces.embedding",
-        "harness.stats.diversity",
-        "harness.stats.leakage",
-        "harness.stats.neighbors",
-        "harness.stats.intervals",
-        "harness.stats.allpairs",
-        "harness.stats.verification",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})
+    needs = frozenset({"dataset", "judge", "source"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Measure the dataset, and compare it with the source."""
-        dataset, judge, source = subject.dataset, subject.judge, subject.source
-        if dataset is None or judge is None or source is None:
-            raise StageError("diversity needs a dataset, a recognizer that judges it and an authentic source")
+        dataset, judge, source = given.dataset, given.judge, given.source
         synthetic, authentic = (unit_embeddings(judge, faces, run) for faces in (dataset, source))
         rng = run.generator("diversity/bootstrap")
         angles = angles_to_center(synthetic, dataset.labels)
-        metrics = [_over_identities("spread_deg", angles, len(dataset), rng), *_attribute_spreads(dataset, rng)]
+        metrics = [
+            _over_identities("spread_deg", angles, len(dataset), rng, title="spread (deg)", headline=True),
+            *_attribute_spreads(dataset, rng),
+        ]
         try:
             metrics += self._against(synthetic, authentic, source, embedding_name(judge), run)
             metrics.append(self._duplicates(synthetic, authentic, dataset.labels, rng, run.device))
@@ -92,11 +82,13 @@ class Diversity(Evaluator):
         a, s = (np.sort(rng.choice(len(x), count, replace=False)) for x in (authentic, synthetic))
         people = np.unique(source.labels[a], return_inverse=True)[1].reshape(-1)
         note = f"{count} images of each side, embedding {embedding}; the interval is over authentic identities"
-        measures: dict[str, Callable[..., NDArray[np.bool_]]] = {"coverage": covered, "recall": recalled}
+        measures: dict[str, Callable[..., Bools]] = {"coverage": covered, "recall": recalled}
         metrics = []
         for name, measure in measures.items():
             hits = measure(authentic[a], synthetic[s], device=run.device)
-            metrics.append(_over_identities(name, means(hits, people), count, rng, float(hits.mean()), note))
+            shown: dict[str, Any] = {"title": name, "headline": name == "coverage", "note": note}
+            shown |= {"unit": "fraction", "better": "higher"}
+            metrics.append(_over_identities(name, means(hits, people), count, rng, float(hits.mean()), **shown))
         return metrics
 
     def _duplicates(
@@ -106,26 +98,26 @@ class Diversity(Evaluator):
         threshold = reached_by(nearest_other(authentic, device), self.settings.duplicate_far)
         shares = means(nearest_other(synthetic, device) >= threshold, labels)
         note = f"another image at a cosine of {threshold:.4f} or more"
-        return _over_identities("near_duplicates", shares, len(labels), rng, note=note)
+        shown: dict[str, Any] = {"title": "near-duplicates", "headline": True, "note": note}
+        shown |= {"unit": "fraction", "better": "lower"}
+        return _over_identities("near_duplicates", shares, len(labels), rng, **shown)
 
 
 def _attribute_spreads(dataset: FaceSet, rng: np.random.Generator) -> list[Metric]:
     """Standard deviation within identities of the attributes that every image has."""
     known = {name: values for name, values in dataset.attributes.items() if name in ATTRIBUTES}
-    return [
-        _over_identities(f"{name}_spread_{ATTRIBUTES[name]}", spreads(values, dataset.labels), len(dataset), rng)
-        for name, values in known.items()
-        if np.isfinite(values).all()
-    ]
+    metrics = []
+    for name, values in known.items():
+        if np.isfinite(values).all():
+            unit, within = ATTRIBUTES[name], spreads(values, dataset.labels)
+            title = f"{name} spread ({unit})"
+            metrics.append(_over_identities(f"{name}_spread_{unit}", within, len(dataset), rng, title=title))
+    return metrics
 
 
 def _over_identities(
-    name: str, values: Doubles, n: int, rng: np.random.Generator, value: float | None = None, note: str = ""
+    name: str, values: Doubles, n: int, rng: np.random.Generator, value: float | None = None, **shown: Any
 ) -> Metric:
     """A mean over identities (or over their images, given as ``value``) with its interval."""
-    interval = mean_interval(values, rng)
-    text = "; ".join(filter(None, [few_identities(len(values)), note]))
     at = float(values.mean()) if value is None else value
-    if interval is None:
-        return Metric(f"diversity/{name}", at, n, note=text)
-    return Metric(f"diversity/{name}", at, n, interval, "identities", "bootstrap", note=text)
+    return Metric(f"diversity/{name}", at, n, mean_uncertainty(values, rng), **shown)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.components import Generator, ImageBatch, License, Model, Request, Run, SamplePlan
+from harness.components import Generator, Given, ImageBatch, License, Request, Run, SamplePlan
 from harness.errors import StageError
 
 BATCH = 64
@@ -15,19 +15,16 @@ BATCH = 64
 class Authentic(Generator):
     """A seeded subset of a source's identities and images, of the size that every row gets."""
 
-    accepts = frozenset({"faces/1"})
+    needs = frozenset({"source"})
     license = License("the source's own terms", commercial_use="yes")  # adds no terms to the source's
-    code = ("harness.builtin.existing",)
 
-    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         """Draw identities that have enough images, then images of each.
 
         Raises:
             StageError: the source has too few.
         """
-        assert model is not None
-        assert model.faces is not None
-        faces, random = model.faces, run.generator("authentic-subset")
+        faces, random = given.source, run.generator("authentic-subset")
         names, counts = np.unique(faces.identities, return_counts=True)
         enough = names[counts >= request.per_identity]
         if len(enough) < request.identities:
@@ -42,11 +39,9 @@ class Authentic(Generator):
         ]
         return SamplePlan(np.repeat(chosen, request.per_identity), np.concatenate(samples))
 
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
         """Read the chosen images."""
-        assert model is not None
-        assert model.faces is not None
-        faces = model.faces
+        faces = given.source
         place = {
             key: row for row, key in enumerate(zip(faces.identities.tolist(), faces.samples.tolist(), strict=True))
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.components import ImageBatch, PairSet, Protocol, Run, SamplePlan, Settings, Source
+from harness.components import FaceProtocol, ImageBatch, PairSet, Run, SamplePlan, Settings, Source
 from harness.components.base import APACHE
 from harness.errors import InputError
 from harness.faceworld import RENDERER_VERSION
@@ -40,7 +40,6 @@ class FaceWorldSource(Source):
 
     Settings = FaceWorldSettings
     license = APACHE
-    code = ("harness.builtin.faceworld", "harness.faceworld", "harness.noise")
 
     def plan(self, run: Run) -> SamplePlan:
         """The first identities of the range, in full."""
@@ -62,17 +61,9 @@ class ProtocolSettings(Settings):
     seed: int = Field(0, ge=0, description="chooses the pairs; published figures use 0")
 
 
-class _FaceWorldProtocol(Protocol):
+class _FaceWorldProtocol(FaceProtocol):
     Settings = ProtocolSettings
     license = APACHE
-    code = (
-        "harness.builtin.faceworld",
-        "harness.faceworld",
-        "harness.noise",
-        "harness.builtin.landmarks",
-        "harness.faces.warp",
-        "harness.faces.crops",
-    )
     name: ClassVar[str]
 
     def _list(self) -> PairList:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from harness.arrays import Floats, Ints
 from harness.components.base import APACHE, Settings
-from harness.components.data import Floats, Ints, Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
 from harness.faces.embedding import embedding_name, unit_embeddings
 from harness.stats.fidelity import KernelDistance, frechet_distance, kernel_distance
-from harness.stats.intervals import MIN_IDENTITIES, few_identities, multiplicities, percentile_interval
+from harness.stats.intervals import bootstrapped, few_identities, multiplicities
 from harness.stats.neighbors import sums
+from harness.stats.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
@@ -34,22 +37,11 @@ class Fidelity(Evaluator):
 
     Settings: ClassVar[type[Settings]] = FidelitySettings
     license = APACHE
-    code = (
-        "harness.builtin.fidelity",
-        "harness.faces.embedding",
-        "harness.stats.fidelity",
-        "harness.stats.neighbors",
-        "harness.stats.intervals",
-        "harness.stats.allpairs",
-        "harness.stats.verification",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})
+    needs = frozenset({"dataset", "judge", "source"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Compare equally many images of both sides."""
-        dataset, judge, source = subject.dataset, subject.judge, subject.source
-        if dataset is None or judge is None or source is None:
-            raise StageError("fidelity needs a dataset, a recognizer that judges it and an authentic source")
+        dataset, judge, source = given.dataset, given.judge, given.source
         count = min(len(dataset), len(source), self.settings.max_images)
         rng = run.generator("fidelity/images")
         (synthetic, labels), (authentic, people) = (
@@ -61,24 +53,24 @@ class Fidelity(Evaluator):
             frechet, kernel = frechet_distance(synthetic, authentic), kernel_distance(synthetic, authentic, run.device)
         except ValueError as error:
             raise StageError(f"fidelity: {error}") from error
+        biased = Uncertainty(note=_biased(count, judge.width))
+        sure = self._kernel_uncertainty(kernel, labels, people, run)
+        shown: dict[str, Any] = {"better": "lower", "headline": True, "note": note}
         metrics = [
-            Metric("fidelity/frechet_distance", frechet, count, note=f"{_biased(count, judge.width)}; {note}"),
-            self._kernel(kernel, labels, people, count, note, run),
+            Metric("fidelity/frechet_distance", frechet, count, biased, title="Frechet distance", **shown),
+            Metric("fidelity/kernel_distance", kernel.value, count, sure, title="kernel distance", **shown),
         ]
         return Report(metrics, rule={"images": count, "embedding": "unit, no flip"})
 
-    def _kernel(self, found: KernelDistance, labels: Ints, people: Ints, count: int, note: str, run: Run) -> Metric:
-        """The kernel distance with an interval over the identities of both sides."""
-        name = "fidelity/kernel_distance"
-        fewest = min(int(labels.max()), int(people.max())) + 1
-        if fewest < MIN_IDENTITIES:
-            return Metric(name, found.value, count, note=f"{few_identities(fewest)}; {note}")
+    def _kernel_uncertainty(self, found: KernelDistance, labels: Ints, people: Ints, run: Run) -> Uncertainty:
+        """The kernel distance's interval over the identities of both sides."""
+        if few := few_identities(min(int(labels.max()), int(people.max())) + 1):
+            return Uncertainty(note=few)
         rng, replicates = run.generator("fidelity/bootstrap"), np.zeros(self.settings.replicates)
         for gains, whose in ((found.first, labels), (found.second, people)):
             gain = sums(gains, whose)
             replicates += (multiplicities(len(gain), len(replicates), rng) - 1) @ gain
-        interval = percentile_interval(found.value + replicates)
-        return Metric(name, found.value, count, interval, "identities", "bootstrap, linear", note=note)
+        return bootstrapped(found.value + replicates, method="bootstrap, linear")
 
 
 def _drawn(faces: FaceSet, rng: np.random.Generator, count: int, embed: Callable[..., Floats]) -> tuple[Floats, Ints]:

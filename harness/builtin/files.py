@@ -1,7 +1,7 @@
 """Protocols and sources that read the field's files: ``bin``, ``folder-pairs`` and ``recordio``.
 
-Their faces are ArcFace crops already, so each comes with the template as its landmarks: the warp to the suite's crop is
-then the identity, or a resize, and nothing is detected.
+Their faces are ArcFace crops already, so each comes with the reference landmarks as its own: the warp to the suite's
+crop is then the identity, or a resize, and nothing is detected.
 
 Letters: B images of a batch, P pairs, S side of an image in pixels.
 """
@@ -17,30 +17,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.components import ImageBatch, License, PairSet, Protocol, Run, SamplePlan, Settings, Source
-from harness.components.data import Images
+from harness.arrays import Images
+from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
 from harness.data.pairlists import PairList, read_pairs
 from harness.data.pictures import decode, read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
 from harness.stats.intervals import PairIdentities
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 BATCH = 64
-_READS = (
-    "harness.builtin.files",
-    "harness.data.bins",
-    "harness.data.pairlists",
-    "harness.data.pickles",
-    "harness.data.pictures",
-    "harness.data.recordio",
-    "harness.faces.crops",
-)
-_WARPS = (*_READS, "harness.builtin.landmarks", "harness.faces.warp")
 _TERMS = License("the data set's own terms")
 
 
@@ -51,7 +41,7 @@ class BinSettings(Settings):
     folds: int = Field(10, ge=2, le=100, description="contiguous parts in file order; the published protocol has 10")
 
 
-class BinProtocol(Protocol):
+class BinProtocol(FaceProtocol):
     """A verification ``.bin`` file: aligned crops with genuine and impostor pairs, in contiguous folds.
 
     The file does not say who is shown. The two images of a genuine pair get one identity, every other image one of its
@@ -61,7 +51,6 @@ class BinProtocol(Protocol):
 
     Settings: ClassVar[type[Settings]] = BinSettings
     license = _TERMS
-    code = _WARPS
 
     @cached_property
     def file(self) -> BinFile:
@@ -106,7 +95,7 @@ class FolderPairsSettings(Settings):
     folds: int = Field(10, ge=2, le=100, description="contiguous parts of a list that brings no folds of its own")
 
 
-class FolderPairs(Protocol):
+class FolderPairs(FaceProtocol):
     """A folder of aligned crops with a list of pairs: LFW's ``pairs.txt``, or two paths and a label per line.
 
     LFW's format names the people. From paths and labels alone, images that genuine pairs connect are one identity;
@@ -115,7 +104,6 @@ class FolderPairs(Protocol):
 
     Settings: ClassVar[type[Settings]] = FolderPairsSettings
     license = _TERMS
-    code = _WARPS
 
     @cached_property
     def listed(self) -> PairList:
@@ -169,7 +157,6 @@ class RecordIOSource(Source):
 
     Settings: ClassVar[type[Settings]] = RecordIOSettings
     license = _TERMS
-    code = _READS
 
     @cached_property
     def file(self) -> RecordFile:
@@ -216,17 +203,17 @@ def _open_bin(path: Path, size: int, changed_ns: int) -> BinFile:
 
 
 def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable[str]) -> Iterator[ImageBatch]:
-    """Aligned crops as batches whose landmarks are the template; consecutive ones of one size share a batch.
+    """Aligned crops as batches with the reference landmarks; consecutive ones of one size share a batch.
 
     Raises:
-        DataError: an image is not square, so it cannot be a crop of the template.
+        DataError: an image is not square, so it cannot be an ArcFace crop.
     """
     start: int = 0
     pending: list[Images] = []
     for row, (image, place) in enumerate(zip(images, places, strict=True)):
         height, width = image.shape[:2]
         if height != width:
-            raise DataError(f"{place}: it has {width} x {height} px; expected a square crop of the ArcFace template")
+            raise DataError(f"{place}: it has {width} x {height} px; expected a square ArcFace crop")
         if pending and (pending[0].shape != image.shape or len(pending) == BATCH):
             yield _batch(plan.rows(start, row), pending)
             start, pending = row, []
@@ -236,5 +223,5 @@ def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable
 
 
 def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:
-    points = template(images[0].shape[0]).astype(np.float32)
+    points = reference_landmarks(images[0].shape[0]).astype(np.float32)
     return ImageBatch(plan.identities, plan.samples, np.stack(images), np.repeat(points[None], len(images), axis=0))

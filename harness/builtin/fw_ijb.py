@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.builtin.faceworld import BATCH, WORLD_SEED
-from harness.components import ImageBatch, Protocol, Run, SamplePlan, Settings, TemplateSet
+from harness.components import FaceProtocol, ImageBatch, Run, SamplePlan, Settings, TemplateSet
 from harness.components.base import APACHE
 from harness.faceworld import RENDERER_VERSION
 from harness.faceworld.templates import FRAMES, TemplateList, templates
@@ -31,7 +31,7 @@ class FwIjbSettings(Settings):
     seed: int = Field(0, ge=0, description="chooses the sizes of the templates; published figures use 0")
 
 
-class FwIjb(Protocol):
+class FwIjb(FaceProtocol):
     """fw-ijb: templates of stills and clips; every two templates are a pair.
 
     No detector runs over drawn faces. In place of its score stands how frontal a face is, cos(yaw) cos(pitch), because
@@ -40,16 +40,7 @@ class FwIjb(Protocol):
 
     Settings = FwIjbSettings
     license = APACHE
-    code = (
-        "harness.builtin.fw_ijb",
-        "harness.builtin.faceworld",
-        "harness.faceworld",
-        "harness.noise",
-        "harness.builtin.landmarks",
-        "harness.faces.warp",
-        "harness.faces.crops",
-    )
-    of_templates = True
+    gives = "templates"
 
     def _list(self) -> TemplateList:
         return templates(self.settings.identities, self.settings.seed)

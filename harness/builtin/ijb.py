@@ -6,18 +6,18 @@ Letters: N faces, T templates, P pairs, D embedding width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from harness.arrays import Doubles, Ints
 from harness.components.base import APACHE, Settings
-from harness.components.data import Metric, Report, Subject, TemplateSet
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
-from harness.stats.intervals import Doubles
+from harness.figures import pair_figures
 from harness.stats.templates import (
     FARS,
     OperatingPoint,
@@ -30,8 +30,12 @@ from harness.stats.templates import (
     points_nearest,
     tar_uncertainties,
 )
+from harness.stats.uncertainty import Uncertainty
+from harness.stats.verification import rate_name
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
+    from harness.components.pairs import TemplateSet
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
@@ -54,32 +58,22 @@ class IJB(Evaluator):
 
     Settings: ClassVar[type[Settings]] = IJBSettings
     license = APACHE
-    code = (
-        "harness.builtin.ijb",
-        "harness.stats.templates",
-        "harness.stats.intervals",
-        "harness.stats.verification",
-        "harness.stats.separability",
-        "harness.figures",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"recognizer", "templates"})
+    needs = frozenset({"recognizer", "templates"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol into templates and score their pairs."""
-        if subject.recognizer is None or not subject.templates:
-            raise StageError("ijb needs a recognizer and at least one protocol of templates")
-        progress = run.progress(sum(len(faces) for faces, _ in subject.templates.values()), "images")
+        progress = run.progress(sum(len(faces) for faces, _ in given.templates.values()), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
         tables: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, (faces, templates) in subject.templates.items():
+        for name, (faces, templates) in given.templates.items():
             _check(name, faces, templates)
-            vectors = self._vectors(name, subject.recognizer, faces, templates, progress.advance)
+            vectors = self._vectors(name, given.recognizer, faces, templates, progress.advance)
             scores = pair_scores(vectors, templates.a, templates.b)
             found, more = self._score(name, faces, templates, scores, run)
             metrics += found
             tables |= more
-            figures |= _figures(name, scores, templates)
+            figures |= pair_figures(name, scores[templates.same], scores[~templates.same], FARS[0])
         return Report(metrics, figures, tables)
 
     def _vectors(
@@ -123,23 +117,30 @@ class IJB(Evaluator):
         people = _subjects(faces, templates)
         subjects = None if people is None else PairSubjects.known(people, templates.a, templates.b, same)
         rng = run.generator(f"ijb/{name}")
-        intervals = tar_uncertainties(ours, scores, same, subjects, rng, self.settings.replicates)
-        common: dict[str, Any] = {"n": len(scores), "protocol": name}
-        off = [flag for flag in ("flip_test", "feature_norm", "detector_score") if not getattr(self.settings, flag)]
-        remark = f"without {', '.join(off)}: not comparable with published figures" if off else ""
-        metrics = []
-        for point, interval in zip(ours, intervals, strict=True):
-            fields = asdict(interval)
-            fields["note"] = "; ".join(filter(None, [fields["note"], remark]))
-            metrics.append(Metric(f"{name}/tar_at_far_{_power(point.far)}", point.tar, **common, **fields))
-        for point in reference:
-            note = "; ".join(filter(None, [_NEAREST, remark]))
-            metrics.append(Metric(f"{name}/tar_nearest_far_{_power(point.far)}", point.tar, **common, note=note))
+        sure = tar_uncertainties(ours, scores, same, subjects, rng, self.settings.replicates)
+        metrics = [
+            self._metric(name, "at", point, len(scores), uncertainty, headline=True, ranked=True)
+            for point, uncertainty in zip(ours, sure, strict=True)
+        ]
+        metrics += [
+            self._metric(name, "nearest", point, len(scores), Uncertainty(note=_NEAREST)) for point in reference
+        ]
         table: dict[str, NDArray[Any]] = {"a": templates.a, "b": templates.b, "same": same}
         if subjects is not None:
             table |= {"identity_a": subjects.a, "identity_b": subjects.b}
         table["score"] = scores.astype(np.float32)
         return metrics, {f"{name}-pairs": table, f"{name}-operating-points": _points_table(ours, reference)}
+
+    def _metric(
+        self, name: str, rule: str, point: OperatingPoint, n: int, uncertainty: Uncertainty, **shown: Any
+    ) -> Metric:
+        """A true accept rate by one of the two rules."""
+        off = [flag for flag in ("flip_test", "feature_norm", "detector_score") if not getattr(self.settings, flag)]
+        note = f"without {', '.join(off)}: not comparable with published figures" if off else ""
+        at, nearest = rate_name(point.far), " nearest" * (rule == "nearest")
+        shown |= {"title": f"{name} TAR@{at}{nearest}", "unit": "fraction", "better": "higher"}
+        full = f"{name}/tar_{rule}_far_{at}"
+        return Metric(full, point.tar, n, uncertainty, benchmark=name, note=note, **shown)
 
 
 def _check(name: str, faces: FaceSet, templates: TemplateSet) -> None:
@@ -155,7 +156,7 @@ def _check(name: str, faces: FaceSet, templates: TemplateSet) -> None:
             raise StageError(f"{name}: a pair names a template without faces; were faces lost in alignment?")
 
 
-def _subjects(faces: FaceSet, templates: TemplateSet) -> NDArray[np.int64] | None:
+def _subjects(faces: FaceSet, templates: TemplateSet) -> Ints | None:
     """Whom each template shows, [T]; None if its faces show several."""
     people = np.zeros(len(templates), dtype=np.int64)
     people[templates.template] = faces.identities
@@ -169,21 +170,4 @@ def _points_table(ours: list[OperatingPoint], reference: list[OperatingPoint]) -
         "far": np.array([point.far for point in points]),
         "measured_far": np.array([point.measured for point in points]),
         "tar": np.array([point.tar for point in points]),
-    }
-
-
-def _power(far: float) -> str:
-    """1e-04 as ``1e-4``, the form of metric names."""
-    mantissa, exponent = f"{far:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def _figures(name: str, scores: Doubles, templates: TemplateSet) -> dict[str, bytes]:
-    from harness.figures import det_curve, roc_curve, score_histogram
-
-    genuine, impostor = scores[templates.same], scores[~templates.same]
-    return {
-        f"{name}-scores": score_histogram(genuine, impostor, name),
-        f"{name}-roc": roc_curve(genuine, impostor, name, FARS[0]),
-        f"{name}-det": det_curve(genuine, impostor, name, FARS[0]),
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.components import ImageBatch, License, Protocol, Run, SamplePlan, Settings, TemplateSet
+from harness.components import FaceProtocol, ImageBatch, License, Run, SamplePlan, Settings, TemplateSet
 from harness.data.ijb import IJBFolder, Release
 from harness.data.pictures import decode, read_file
 
@@ -27,7 +27,7 @@ class IJBFilesSettings(Settings):
     path: Path = Field(description="the folder with loose_crop and meta, as released for 1:1 verification")
 
 
-class _IJBFiles(Protocol):
+class _IJBFiles(FaceProtocol):
     """Templates of images with pairs of templates.
 
     The files name no people: templates that genuine pairs connect count as one identity.
@@ -35,15 +35,7 @@ class _IJBFiles(Protocol):
 
     Settings: ClassVar[type[Settings]] = IJBFilesSettings
     license = License("the data set's own terms")
-    code = (
-        "harness.builtin.ijb_files",
-        "harness.data.ijb",
-        "harness.data.pictures",
-        "harness.builtin.landmarks",
-        "harness.faces.warp",
-        "harness.faces.crops",
-    )
-    of_templates = True
+    gives = "templates"
     release: ClassVar[Release]
 
     @cached_property

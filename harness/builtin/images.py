@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from harness.arrays import Images
 from harness.components import ImageBatch, License, Run, SamplePlan, Settings, Source
-from harness.components.data import Images
-from harness.data.datasets import numeric_order, parquet_files
+from harness.data.folders import numeric_order, parquet_files
 from harness.data.pictures import SUFFIXES, decode, read_file
 from harness.errors import DataError, InputError
 
@@ -44,7 +44,6 @@ class ImagesSource(Source):
 
     Settings = ImagesSettings
     license = License("the dataset's own terms")
-    code = ("harness.builtin.images", "harness.data.datasets", "harness.data.pictures")
 
     @cached_property
     def files(self) -> list[tuple[int, int, Path]]:

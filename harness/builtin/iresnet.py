@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from harness.components.base import APACHE, Crop, Settings
-from harness.components.recognizer import Recognizer
+from harness.components.recognizer import TrainableRecognizer
 from harness.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class IResNetSettings(Settings):
     depth: Literal[18, 50, 100] = Field(50, description="layers: 18 (24 M weights), 50 (44 M) or 100 (65 M)")
 
 
-class IResNet(Recognizer):
+class IResNet(TrainableRecognizer):
     """IResNet with 512-wide embeddings; names and shapes are those of published ElasticFace and insightface weights.
 
     It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
@@ -37,7 +37,6 @@ class IResNet(Recognizer):
 
     Settings: ClassVar[type[Settings]] = IResNetSettings
     license = APACHE
-    code = ("harness.builtin.iresnet", "harness.builtin.iresnet_net")
 
     def __init__(self, settings: IResNetSettings | None = None, takes: Crop | None = None) -> None:
         super().__init__(settings, takes or Crop("arcface", SIZE_PX))

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from harness.arrays import Doubles, Ints
 from harness.components.base import APACHE, Settings
-from harness.components.data import Ints, Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
 from harness.faces.embedding import unit_embeddings
-from harness.stats.intervals import few_identities, mean_interval, wilson
+from harness.figures import picture_pairs, score_histogram
+from harness.stats.intervals import few_identities, mean_uncertainty, wilson
 from harness.stats.leakage import Search, search, search_centers
 from harness.stats.neighbors import means
+from harness.stats.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
@@ -40,24 +44,12 @@ class Leakage(Evaluator):
 
     Settings: ClassVar[type[Settings]] = LeakageSettings
     license = APACHE
-    code = (
-        "harness.builtin.leakage",
-        "harness.faces.embedding",
-        "harness.stats.leakage",
-        "harness.stats.neighbors",
-        "harness.stats.intervals",
-        "harness.stats.allpairs",
-        "harness.stats.verification",
-        "harness.figures",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge", "source"})
+    needs = frozenset({"dataset", "judge", "source"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Search the dataset among the source's people."""
-        dataset, judge, source = subject.dataset, subject.judge, subject.source
-        if dataset is None or judge is None or source is None:
-            raise StageError("leakage needs a dataset, a recognizer that judges it and an authentic source")
-        synthetic, authentic = (unit_embeddings(judge, faces, run) for faces in (dataset, source))
+        dataset, source = given.dataset, given.source
+        synthetic, authentic = (unit_embeddings(given.judge, faces, run) for faces in (dataset, source))
         labels, people = dataset.labels, source.labels
         try:
             images = search(synthetic, authentic, people, self.settings.far, run.device)
@@ -77,8 +69,6 @@ class Leakage(Evaluator):
         return Report(metrics, self._figures(images, dataset, source), tables, rule)
 
     def _figures(self, found: Search, dataset: FaceSet, source: FaceSet) -> dict[str, bytes]:
-        from harness.figures import picture_pairs, score_histogram
-
         # the worst image of each identity, or the picture shows one person only
         order = np.argsort(-found.cosine, kind="stable")
         first = np.sort(np.unique(dataset.labels[order], return_index=True)[1])
@@ -94,34 +84,46 @@ class Leakage(Evaluator):
 def _image_share(found: Search, labels: Ints, rng: np.random.Generator) -> Metric:
     """Mean over identities of the share of images above the threshold."""
     shares = means(found.above, labels)
-    note, interval = few_identities(len(shares)), None
-    if not note:
-        touched = int(min((shares > 0).sum(), (shares < 1).sum()))
-        if touched < MIN_EVENTS:
-            note = f"no interval: {touched} identities differ from the others, expected {MIN_EVENTS}"
-        else:
-            interval = mean_interval(shares, rng)
-    return _metric("images_above", float(shares.mean()), len(labels), interval, "bootstrap", note or _calibrated(found))
+    sure = _share_uncertainty(shares, rng)
+    note = "" if sure.note else _calibrated(found)
+    shown = {"title": "leaked images", "headline": True, "note": note}
+    return _share("images_above", float(shares.mean()), len(labels), sure, **shown)
+
+
+def _share_uncertainty(shares: Doubles, rng: np.random.Generator) -> Uncertainty:
+    """Interval of the mean share of identities [I], withheld where few of them differ from the others."""
+    touched = int(min((shares > 0).sum(), (shares < 1).sum()))
+    if few_identities(len(shares)) or touched >= MIN_EVENTS:
+        return mean_uncertainty(shares, rng)
+    return Uncertainty(note=f"no interval: {touched} identities differ from the others, expected {MIN_EVENTS}")
 
 
 def _identity_share(found: Search) -> Metric:
     """Share of identities whose center is above the threshold: independent draws, so Wilson's interval."""
     hits, count = int(found.above.sum()), len(found.above)
-    return _metric("identities_above", hits / count, count, wilson(hits, count), "wilson", _calibrated(found))
+    shown = {"title": "leaked identities", "headline": True, "note": _calibrated(found)}
+    return _share("identities_above", hits / count, count, wilson(hits, count, "identities"), **shown)
 
 
 def _reproduced(found: Search, people: int) -> Metric:
     """Share of authentic identities that some synthetic identity reproduces."""
-    hits = len(np.unique(found.identity[found.above]))
-    return Metric("leakage/authentic_reproduced", hits / people, people, note="no interval: it grows with the dataset")
+    share = len(np.unique(found.identity[found.above])) / people
+    sure = Uncertainty(note="no interval: it grows with the dataset")
+    return _share("authentic_reproduced", share, people, sure, title="reproduced people")
+
+
+def _share(name: str, value: float, n: int, sure: Uncertainty, **shown: Any) -> Metric:
+    """A share of faces that should be small."""
+    return Metric(f"leakage/{name}", value, n, sure, unit="fraction", better="lower", **shown)
 
 
 def _levels(kind: str, found: Search) -> list[Metric]:
     """What the share above is read against: the threshold, and what authentic people reach by chance."""
-    note, n = "no interval: a calibration", len(found.authentic)
+    sure, n = Uncertainty(note="no interval: a calibration"), len(found.authentic)
+    chance: dict[str, Any] = {"title": f"{kind} chance", "unit": "fraction"}
     return [
-        Metric(f"leakage/{kind}_threshold", found.threshold, n, note=note),
-        Metric(f"leakage/{kind}_authentic_above", found.authentic_share, n, note=note),
+        Metric(f"leakage/{kind}_threshold", found.threshold, n, sure, title=f"{kind} threshold"),
+        Metric(f"leakage/{kind}_authentic_above", found.authentic_share, n, sure, **chance),
     ]
 
 
@@ -129,12 +131,6 @@ def _calibrated(found: Search) -> str:
     """A note where the stated rate is finer than the authentic searches resolve."""
     reached = round(found.authentic_share * len(found.authentic))
     return f"the threshold is above all {len(found.authentic)} authentic searches" if reached == 0 else ""
-
-
-def _metric(name: str, value: float, n: int, interval: tuple[float, float] | None, method: str, note: str) -> Metric:
-    if interval is None:
-        return Metric(f"leakage/{name}", value, n, note=note)
-    return Metric(f"leakage/{name}", value, n, interval, "identities", method, note=note)
 
 
 def _image_table(found: Search, dataset: FaceSet, source: FaceSet) -> dict[str, Any]:

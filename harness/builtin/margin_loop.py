@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.builtin.margin import MarginSettings, backbone_settings
+from harness.arrays import Images
+from harness.builtin.margin_settings import MarginSettings
 from harness.errors import StageError, Stopped
 
 if TYPE_CHECKING:
-    from harness.components.recognizer import Recognizer
+    from harness.components.base import Crop
+    from harness.components.recognizer import Recognizer, TrainableRecognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
@@ -70,10 +71,12 @@ class Loop:
         settings: the recipe.
         dataset: its kept faces are trained on.
         run: seed, device, progress and checkpoints.
-        backbone: recognizer class; its instances have a ``network``, the module that is trained.
+        backbone: makes the recognizer that is trained, with random weights, for a crop.
     """
 
-    def __init__(self, settings: MarginSettings, dataset: FaceSet, run: Run, backbone: type[Recognizer]) -> None:
+    def __init__(
+        self, settings: MarginSettings, dataset: FaceSet, run: Run, backbone: Callable[[Crop], TrainableRecognizer]
+    ) -> None:
         self.settings, self.dataset, self.run = settings, dataset, run
         self.labels = torch.from_numpy(dataset.labels)
         classes = int(self.labels.max()) + 1 if len(dataset) else 0
@@ -84,9 +87,9 @@ class Loop:
         self.steps = settings.epochs * self.steps_per_epoch
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed("init"))
-            self.recognizer = backbone(backbone_settings(backbone, settings.backbone_settings), dataset.crop)
+            self.recognizer = backbone(dataset.crop)
             self.head = nn.Parameter(torch.randn(classes, self.recognizer.width) * HEAD_STD)
-        self.network: nn.Module = self.recognizer.network  # type: ignore[attr-defined]
+        self.network = self.recognizer.network
         self.network.to(run.device)
         self.head.data = self.head.data.to(run.device)
         self.weights = list(self.network.parameters())
@@ -195,5 +198,5 @@ class Loop:
         return self.recognizer
 
 
-def _planes(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+def _planes(images: Images) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

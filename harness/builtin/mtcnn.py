@@ -1,4 +1,4 @@
-"""``mtcnn``: finds the face with MTCNN and warps it to the ArcFace template.
+"""``mtcnn``: finds the face with MTCNN and warps it to the ArcFace crop.
 
 Letters: B images, H, W pixels of the input, S side of the crop in pixels.
 """
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from harness.arrays import Images
 from harness.components.aligner import Aligner
 from harness.components.base import Crop, License, Settings
-from harness.components.data import AlignedBatch, ImageBatch, Images
+from harness.components.images import AlignedBatch, ImageBatch
 from harness.errors import InputError
-from harness.faces.crops import NARROW_SHIFT_PX, TEMPLATE_SIZE_PX, template
+from harness.faces.crops import NARROW_SHIFT_PX, REFERENCE_SIZE_PX, reference_landmarks
 from harness.faces.warp import similarity, warp
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class MTCNNSettings(Settings):
     output_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the output network, O-Net")
     reference_quirks: bool = Field(
         False,
-        description="repeat NegFaceDiff's training crops: the template of crops 96 px wide, 8 of 112 px to the left",
+        description="repeat NegFaceDiff's training crops: landmarks of crops 96 px wide, 8 of 112 px to the left",
     )
     pyramid_factor: float = Field(0.709, gt=0.3, lt=0.95, description="ratio of neighboring image scales")
 
@@ -63,7 +64,6 @@ class MTCNNAligner(Aligner):
         "https://github.com/timesler/facenet-pytorch/blob/master/LICENSE.md",
         "unknown",
     )
-    code = ("harness.builtin.mtcnn", "harness.faces.warp", "harness.faces.crops")
 
     def __init__(self, settings: MTCNNSettings | None = None) -> None:
         super().__init__(settings)
@@ -84,9 +84,9 @@ class MTCNNAligner(Aligner):
                 if face is not None:
                     landmarks[row], boxes[row], scores[row] = face
                     reasons[row] = None
-        points = template(crop.size_px)
+        points = reference_landmarks(crop.size_px)
         if self.settings.reference_quirks:
-            points[:, 0] -= NARROW_SHIFT_PX * crop.size_px / TEMPLATE_SIZE_PX
+            points[:, 0] -= NARROW_SHIFT_PX * crop.size_px / REFERENCE_SIZE_PX
         matrices = similarity(landmarks, points)  # all-zero where there is no face
         return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, landmarks, boxes, scores)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.arrays import Images
 from harness.components.aligner import Aligner
 from harness.components.base import APACHE, Crop
-from harness.components.data import AlignedBatch, ImageBatch, Images
+from harness.components.images import AlignedBatch, ImageBatch
 
 if TYPE_CHECKING:
     from harness.components.run import Run
@@ -18,7 +19,6 @@ class NoAlignment(Aligner):
     """Believes that the images are crops; resizes them (bilinear, antialiased) if their size differs. Never fails."""
 
     license = APACHE
-    code = ("harness.builtin.no_alignment", "harness.faces.coding")
 
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         """Pass the images on; see :class:`harness.components.Aligner`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
-from harness.components import ImageBatch, PairSet, Protocol, Run, SamplePlan, Settings
+from harness.arrays import Ints
+from harness.components import PairSet, Protocol, Run, Settings
 from harness.components.base import APACHE
 from harness.errors import StageError
 from harness.noise import generator
@@ -32,16 +32,7 @@ class SourcePairs(Protocol):
 
     Settings = SourcePairsSettings
     license = APACHE  # the faces bring their own terms
-    code = ("harness.builtin.pairs", "harness.noise")
-    uses_source = True
-
-    def plan(self, run: Run) -> SamplePlan:
-        """Not called: the faces are the source's."""
-        raise NotImplementedError
-
-    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
-        """Not called: the faces are the source's."""
-        raise NotImplementedError
+    needs = frozenset({"source"})
 
     def pairs(self, faces: FaceSet, run: Run) -> PairSet:
         """Pair the faces.
@@ -54,7 +45,7 @@ class SourcePairs(Protocol):
         if len(names) < 2 * self.settings.folds:
             most = len(names) // 2
             raise StageError(f"{len(names)} identities do not fill {self.settings.folds} folds of 2; at most {most} do")
-        parts: list[tuple[np.ndarray, np.ndarray, bool, int]] = []
+        parts: list[tuple[Ints, Ints, bool, int]] = []
         for fold, people in enumerate(np.array_split(names, self.settings.folds)):
             rows = np.flatnonzero(np.isin(faces.identities, people))
             a, b = (rows[index] for index in np.triu_indices(len(rows), 1))

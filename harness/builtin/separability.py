@@ -12,28 +12,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from harness.arrays import Doubles, Floats, Ints
 from harness.components.base import APACHE, Settings
-from harness.components.data import Metric, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
+from harness.figures import binned_histogram, score_histogram
 from harness.stats.allpairs import EDGES, count_pairs, pair_moments
-from harness.stats.allpairs_intervals import all_pairs_intervals
-from harness.stats.intervals import few_identities, mean_interval
-from harness.stats.score_intervals import ScoreIntervals, score_intervals
+from harness.stats.allpairs_intervals import all_pairs_uncertainties
+from harness.stats.intervals import mean_uncertainty
+from harness.stats.score_intervals import score_uncertainties
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
 from harness.stats.verification import unit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.components.given import Given
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
-
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+    from harness.stats.uncertainty import Uncertainty
 
 # pyeer sorts Python tuples (3 s and 250 MB per million scores); more pairs than this are counted in histograms.
 LIST_PAIRS = 2_500_000
@@ -41,6 +42,17 @@ LARGE_SCORES = 200_000  # above this, a fifth of the bootstrap replicates is dra
 REFERENCE_SHARE = 0.05  # of the later identities, drawn for each; source: IDiff-Face and NegFaceDiff's evaluation
 _READ_FACES = 512  # images read at once
 _SCORE_PAIRS = 1 << 18  # pairs scored at once
+# How each statistic is to be read.
+_SHOWN: dict[str, dict[str, Any]] = {
+    "fdr": {"title": "FDR", "better": "higher", "headline": True, "relative": True, "margin": 0.10},
+    "eer": {"title": "EER", "unit": "fraction", "better": "lower", "headline": True},
+    "fmr100": {"title": "FMR100", "unit": "fraction", "better": "lower", "headline": True},
+    "fmr1000": {"title": "FMR1000", "unit": "fraction", "better": "lower"},
+    "genuine_mean": {"title": "genuine mean"},
+    "genuine_std": {"title": "genuine std"},
+    "impostor_mean": {"title": "impostor mean"},
+    "impostor_std": {"title": "impostor std"},
+}
 
 
 class SeparabilitySettings(Settings):
@@ -70,10 +82,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the pairs gave: statistics with intervals, how many pairs of each kind, and the picture of the scores."""
+    """What the pairs gave: statistics, how sure they are, how many pairs of each kind, and a picture of the scores."""
 
     statistics: ScoreStatistics
-    intervals: ScoreIntervals | None
+    sure: Mapping[str, Uncertainty]
     genuine: int
     impostor: int
     figure: bytes
@@ -84,28 +96,16 @@ class Separability(Evaluator):
 
     Settings: ClassVar[type[Settings]] = SeparabilitySettings
     license = APACHE
-    code = (
-        "harness.builtin.separability",
-        "harness.stats.separability",
-        "harness.stats.allpairs",
-        "harness.stats.allpairs_intervals",
-        "harness.stats.verification",
-        "harness.stats.intervals",
-        "harness.stats.score_intervals",
-        "harness.figures",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"dataset", "judge"})
+    needs = frozenset({"dataset", "judge"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Judge the subset of the dataset."""
-        dataset, judge = subject.dataset, subject.judge
-        if dataset is None or judge is None:
-            raise StageError("separability needs a dataset and a recognizer that judges it")
+        dataset = given.dataset
         limits = self.settings.max_identities, self.settings.max_per_identity
         chosen = subset(dataset.identities, dataset.samples, *limits)
         labels = np.unique(dataset.identities[chosen], return_inverse=True)[1].reshape(-1).astype(np.int64)
         _check_counts(labels)
-        embeddings, spreads = _read(dataset, judge, chosen, labels, run)
+        embeddings, spreads = _read(dataset, given.judge, chosen, labels, run)
         if not np.isfinite(embeddings).all():
             bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
             raise StageError(f"separability: {bad} of {len(embeddings)} embeddings by the judge are not finite")
@@ -113,7 +113,7 @@ class Separability(Evaluator):
             found = self._pairs(embeddings, labels, run)
         except ValueError as error:
             raise StageError(f"separability: {error}") from error
-        metrics = _score_metrics(found, int(labels.max()) + 1)
+        metrics = [_metric(name, found) for name in _SHOWN]
         metrics.append(_diversity(spreads, len(chosen), run.generator("separability/diversity")))
         return Report(metrics, {"separability-scores": found.figure}, rule=self._rule(dataset))
 
@@ -127,13 +127,11 @@ class Separability(Evaluator):
         return self._from_histograms(embeddings, labels, run)
 
     def _from_lists(self, scores: Scores, identities: int, run: Run) -> _Found:
-        from harness.figures import score_histogram
-
         total = len(scores.genuine) + len(scores.impostor)
         compute = pyeer_statistics if total <= LIST_PAIRS else score_statistics
         statistics = compute(scores.genuine, scores.impostor)
         replicates = self.settings.replicates // 5 if total > LARGE_SCORES else self.settings.replicates
-        intervals = score_intervals(
+        sure = score_uncertainties(
             scores.genuine,
             scores.genuine_identity,
             scores.impostor,
@@ -144,21 +142,19 @@ class Separability(Evaluator):
             replicates,
         )
         figure = score_histogram(scores.genuine, scores.impostor, "separability")
-        return _Found(statistics, intervals, len(scores.genuine), len(scores.impostor), figure)
+        return _Found(statistics, sure, len(scores.genuine), len(scores.impostor), figure)
 
     def _from_histograms(self, embeddings: Floats, labels: Ints, run: Run) -> _Found:
-        from harness.figures import binned_histogram
-
         progress = run.progress(len(labels) * (len(labels) - 1) // 2, "pairs")
         histogram = count_pairs(embeddings, labels, run.device, progress.advance)
         moments = pair_moments(embeddings, labels)
         statistics = histogram_statistics(histogram, moments.moments())
         rng = run.generator("separability/bootstrap")
-        intervals = all_pairs_intervals(
+        sure = all_pairs_uncertainties(
             embeddings, labels, histogram, moments, rng, self.settings.replicates, run.device
         )
         figure = binned_histogram(histogram.genuine, histogram.impostor, EDGES, "separability")
-        return _Found(statistics, intervals, int(histogram.genuine.sum()), int(histogram.impostor.sum()), figure)
+        return _Found(statistics, sure, int(histogram.genuine.sum()), int(histogram.impostor.sum()), figure)
 
     def _rule(self, dataset: FaceSet) -> dict[str, Any]:
         """What numbers depend on beside the judge, which the engine adds: equal rules make rows comparable."""
@@ -269,26 +265,21 @@ def _read(dataset: FaceSet, judge: Recognizer, chosen: Ints, labels: Ints, run: 
     return embeddings, np.array(spreads)
 
 
-def _score_metrics(found: _Found, identities: int) -> list[Metric]:
-    genuine, impostor, intervals = found.genuine, found.impostor, found.intervals
-    counts = {"genuine_mean": genuine, "genuine_std": genuine, "impostor_mean": impostor, "impostor_std": impostor}
-    metrics = []
-    for name in ("fdr", "eer", "fmr100", "fmr1000", *counts):
-        interval = None if intervals is None else getattr(intervals, name)
-        reason = few_identities(identities) if intervals is None else intervals.withheld.get(name, "")
-        n = counts.get(name, genuine + impostor)
-        metrics.append(_metric(name, getattr(found.statistics, name), n, interval, reason))
-    return metrics
+def _metric(name: str, found: _Found) -> Metric:
+    kind = name.partition("_")[0]
+    n = {"genuine": found.genuine, "impostor": found.impostor}.get(kind, found.genuine + found.impostor)
+    return Metric(f"separability/{name}", getattr(found.statistics, name), n, found.sure[name], **_SHOWN[name])
 
 
 def _diversity(spreads: Doubles, images: int, rng: np.random.Generator) -> Metric:
     """Standard deviation of each pixel (in [0, 1]) over an identity's images, mean over pixels and identities."""
-    return _metric(
-        "pixel_diversity", float(spreads.mean()), images, mean_interval(spreads, rng), few_identities(len(spreads))
+    return Metric(
+        "separability/pixel_diversity",
+        float(spreads.mean()),
+        images,
+        mean_uncertainty(spreads, rng),
+        title="pixel diversity",
+        headline=True,
+        relative=True,
+        margin=0.05,
     )
-
-
-def _metric(name: str, value: float, n: int, interval: tuple[float, float] | None, reason: str) -> Metric:
-    if interval is None:
-        return Metric(f"separability/{name}", value, n, note=reason)
-    return Metric(f"separability/{name}", value, n, interval, "identities", "bootstrap")

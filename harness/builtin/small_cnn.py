@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from harness.components.base import APACHE, Crop, Settings
-from harness.components.recognizer import Recognizer
+from harness.components.recognizer import TrainableRecognizer
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SmallCNNSettings(Settings):
     width: int = Field(64, ge=8, le=1024, description="D, values of an embedding; ours: enough for 1,000 people")
 
 
-class SmallCNN(Recognizer):
+class SmallCNN(TrainableRecognizer):
     """A residual network of 0.56 million weights (at D = 64) for crops of 32 to 112 px.
 
     It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
@@ -33,7 +33,6 @@ class SmallCNN(Recognizer):
 
     Settings: ClassVar[type[Settings]] = SmallCNNSettings
     license = APACHE
-    code = ("harness.builtin.small_cnn", "harness.builtin.small_cnn_net")
 
     def __init__(self, settings: SmallCNNSettings | None = None, takes: Crop | None = None) -> None:
         super().__init__(settings, takes or Crop("arcface", 32))

@@ -1,6 +1,6 @@
-"""``unconditional``: the latent diffusion model of IDiff-Face without a context, the first stage of two-stage contexts.
+"""``unconditional``: the latent diffusion model of IDiff-Face without a context, for the law of contexts ``two-stage``.
 
-Its images show no identity in particular, so as a row of its own it is of no use; the law ``two-stage`` samples it.
+Its images show no identity in particular, so as a row of its own it is of no use.
 
 Source: IDiff-Face, arXiv 2308.04995, names such a model and says nothing of its training. Ours: the same U-Net, fitted
 as the conditional one is, with the projected context always zero.
@@ -10,42 +10,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.components import Model, Run, SamplePlan
+from harness.components import FittedGenerator, Given, Model, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.settings import LatentFitSettings
 
 if TYPE_CHECKING:
-    from harness.components.recognizer import Recognizer
     from harness.diffusion.latent import LatentDiffusion
     from harness.diffusion.samplers import Denoiser
-    from harness.faces.faceset import FaceSet
 
 KIND = "latent-diffusion-unconditional/1"
 
 
-class Unconditional(LatentGenerator):
+class Unconditional(LatentGenerator, FittedGenerator):
     """Latent diffusion without identities: faces of nobody in particular, for two-stage contexts."""
 
     FitSettings = LatentFitSettings
-    code = ("harness.builtin.unconditional", "harness.diffusion", "harness.faces.coding", "harness.noise")
-    accepts = frozenset({KIND})
+    needs = frozenset({"model"})
+    accepts = {"model": frozenset({KIND}), "autoencoder": frozenset({KIND, "latent-diffusion/1"})}
     fits = KIND
-    first_stages = frozenset({KIND, "latent-diffusion/1"})
-    needs_contexts = False
 
-    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
-        """Fit first stage and denoiser to a source; a recognizer is not looked at."""
-        import torch
+    def fit(self, given: Given, run: Run) -> Model:
+        """Fit autoencoder and denoiser to a source."""
+        from harness.diffusion.fitting import Fit, fit_model
 
-        from harness.diffusion.latent import UNET, fit_latent_diffusion
+        return fit_model(KIND, Fit(source=given.source, settings=self.settings, autoencoder=given.autoencoder), run)
 
-        parts, weights = fit_latent_diffusion(source, None, run, self.settings, cpd=0.0, first_stage=first_stage)
-        named = {f"{UNET}{name}": tensor for name, tensor in weights.items()}
-        return Model(KIND, parts.settings(), parts.tensors(named, getattr(torch, self.settings.save)))
-
-    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, given: Given, run: Run) -> Denoiser:
         """The model without a context."""
-        from harness.diffusion.latent import contextualise
         from harness.diffusion.samplers import bind
+        from harness.diffusion.sampling import contextualize
 
-        return bind(parts.unet, contextualise(parts, rows, None, run))
+        return bind(parts.unet, contextualize(parts, rows, None, run))

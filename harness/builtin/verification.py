@@ -5,28 +5,30 @@ Letters: N faces, P pairs, D embedding width.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from harness.arrays import Doubles
 from harness.components.base import APACHE, Settings
-from harness.components.data import Metric, PairSet, Report, Subject
-from harness.components.evaluator import Evaluator, Need
+from harness.components.evaluator import Evaluator
+from harness.components.metric import Metric, Report
 from harness.errors import StageError
+from harness.figures import pair_figures
 from harness.stats.intervals import PairIdentities, accuracy_uncertainty, tar_uncertainty
-from harness.stats.verification import flip_fused, fold_accuracies, squared_distances, tar_at_far, unit
+from harness.stats.verification import flip_fused, fold_accuracies, rate_name, squared_distances, tar_at_far, unit
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
+    from harness.components.pairs import PairSet
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
-Doubles = NDArray[np.float64]
-
 _BATCH = 512
+_MARGIN = 0.02  # accuracies that certainly differ by less count as equal
 
 
 class VerificationSettings(Settings):
@@ -42,26 +44,17 @@ class Verification(Evaluator):
 
     Settings: ClassVar[type[Settings]] = VerificationSettings
     license = APACHE
-    code = (
-        "harness.builtin.verification",
-        "harness.stats.verification",
-        "harness.stats.intervals",
-        "harness.stats.separability",
-        "harness.figures",
-    )
-    needs: ClassVar[frozenset[Need]] = frozenset({"recognizer", "protocols"})
+    needs = frozenset({"recognizer", "pairs"})
 
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""
-        if subject.recognizer is None or not subject.protocols:
-            raise StageError("verification needs a recognizer and at least one protocol")
-        progress = run.progress(sum(len(faces) for faces, _ in subject.protocols.values()), "images")
+        progress = run.progress(sum(len(faces) for faces, _ in given.pairs.values()), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
         tables: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, (faces, pairs) in subject.protocols.items():
+        for name, (faces, pairs) in given.pairs.items():
             _check_pairs(name, faces, pairs)
-            embeddings = embed_faces(subject.recognizer, faces, self.settings.flip_test, progress.advance)
+            embeddings = embed_faces(given.recognizer, faces, self.settings.flip_test, progress.advance)
             if not np.isfinite(embeddings).all():
                 bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
                 raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
@@ -69,7 +62,7 @@ class Verification(Evaluator):
             found, table = self._score(name, faces, pairs, distances, run)
             metrics += found
             tables[f"{name}-pairs"] = table
-            figures |= _figures(name, table["score"], pairs)
+            figures |= pair_figures(name, table["score"][pairs.same], table["score"][~pairs.same])
         return Report(metrics, figures, tables)
 
     def _score(
@@ -84,10 +77,13 @@ class Verification(Evaluator):
         rng, count = run.generator(f"verification/{name}"), self.settings.replicates
         accuracy_at = accuracy_uncertainty(folds.correct, pairs.same, pairs.fold, identities, rng, count)
         tar_at = tar_uncertainty(scores, pairs.same, self.settings.far, pairs.fold, identities, rng, count)
-        common: dict[str, Any] = {"n": len(distances), "protocol": name}
+        at = rate_name(self.settings.far)
+        common: dict[str, Any] = {"benchmark": name, "unit": "fraction", "better": "higher", "ranked": True}
+        shown: dict[str, Any] = {"title": name, "headline": True, "average": "average/accuracy", "margin": _MARGIN}
+        shown |= {"std_folds": folds.std, "pairs": f"{name}-pairs"}
         metrics = [
-            Metric(f"{name}/accuracy", folds.mean, std_folds=folds.std, **common, **asdict(accuracy_at)),
-            Metric(f"{name}/tar_at_far_{_power(self.settings.far)}", tar, **common, **asdict(tar_at)),
+            Metric(f"{name}/accuracy", folds.mean, len(distances), accuracy_at, **shown, **common),
+            Metric(f"{name}/tar_at_far_{at}", tar, len(distances), tar_at, title=f"{name} TAR@{at}", **common),
         ]
         table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b, "identity_a": first, "identity_b": second}
         table |= {"same": pairs.same, "fold": pairs.fold, "score": scores, "correct": folds.correct}
@@ -113,20 +109,3 @@ def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:
     highest = int(max(pairs.a.max(), pairs.b.max()))
     if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
         raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
-
-
-def _power(far: float) -> str:
-    """0.01 as ``1e-2``, 0.005 as ``5e-3``."""
-    mantissa, exponent = f"{far:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def _figures(name: str, scores: Doubles, pairs: PairSet) -> dict[str, bytes]:
-    from harness.figures import det_curve, roc_curve, score_histogram
-
-    genuine, impostor = scores[pairs.same], scores[~pairs.same]
-    return {
-        f"{name}-scores": score_histogram(genuine, impostor, name),
-        f"{name}-roc": roc_curve(genuine, impostor, name),
-        f"{name}-det": det_curve(genuine, impostor, name),
-    }

@@ -1,4 +1,4 @@
-"""``harness compare``: whether two rows differ by more than chance."""
+"""``harness compare``: whether two rows differ by more than chance, and many rows from one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from harness.cli.options import workdir_option
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("rows", nargs=-1, metavar="A B | [ROW]...")
+@click.option("--against", metavar="ROW", help="Compare every row named, or every other row of ROW's suite, with ROW.")
 @click.option(
     "--format",
     "format_",
@@ -21,22 +21,52 @@ from harness.cli.options import workdir_option
     show_default=True,
     help="json holds everything, as fractions.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="With --against: also draw the differences.",
+)
 @workdir_option
-def compare(a: str, b: str, format_: str, workdir: Path) -> None:
-    """Compare two rows, A and B: what differs in their recipes, then paired tests per benchmark.
+def compare(rows: tuple[str, ...], against: str | None, format_: str, picture: Path | None, workdir: Path) -> None:
+    """Compare two rows, A and B: what differs in their recipes, then a test of every metric that both have.
 
     A row is SUITE/ROW, or ROW where one suite has it. Three seeds in common compare the methods; fewer compare two
-    trained models.
+    trained models. With --against, many rows are compared with one.
     """
-    from harness.compare import compare as compare_rows
-    from harness.tracking import comparisons, tables
+    if against is not None:
+        _against(against, rows, format_, picture, workdir)
+        return
+    if len(rows) != 2:
+        raise click.UsageError(f"give two rows, or --against ROW; got {len(rows)}")
+    if picture is not None:
+        raise click.UsageError("--picture needs --against")
+    from harness.reading import comparison_tables, tables
+    from harness.reading.comparison import compare as compare_rows
 
-    comparison = compare_rows(workdir, a, b)
+    comparison = compare_rows(workdir, *rows)
     if format_ == "table":
         from rich.console import Console
 
         width = None if sys.stdout.isatty() else tables.file_width()
-        comparisons.render(comparison, Console(highlight=False, width=width))
+        comparison_tables.render(comparison, Console(highlight=False, width=width))
         return
-    make = {"json": comparisons.to_json, "markdown": comparisons.to_markdown}[format_]
+    make = {"json": comparison_tables.to_json, "markdown": comparison_tables.to_markdown}[format_]
     click.echo(make(comparison), nl=False)
+
+
+def _against(reference: str, rows: tuple[str, ...], format_: str, picture: Path | None, workdir: Path) -> None:
+    from harness.reading import against_tables, tables
+    from harness.reading.against import compare_against
+
+    found = compare_against(workdir, reference, rows)
+    if picture is not None:
+        picture.write_bytes(against_tables.picture(found))
+    if format_ == "table":
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() else tables.file_width()
+        against_tables.render(found, Console(highlight=False, width=width))
+        return
+    make = {"json": against_tables.to_json, "markdown": against_tables.to_markdown}[format_]
+    click.echo(make(found), nl=False)

@@ -40,10 +40,11 @@ def inspect(source: Path, as_json: bool) -> None:
 @json_option
 def check(source: Path, audit: bool, as_json: bool) -> None:
     """Decode every image of SOURCE and look for faults; the exit status is 1 if there are any."""
+    from harness.builtin.mtcnn import MTCNNAligner
     from harness.data.datasets import open_dataset
     from harness.data.survey import check as look
 
-    found = look(open_dataset(source), audit)
+    found = look(open_dataset(source), MTCNNAligner() if audit else None)
     click.echo(json.dumps(found.as_json(), indent=1) if as_json else _findings_text(found))
     sys.exit(1 if found.problems else 0)
 
@@ -107,7 +108,7 @@ def _findings_text(found: Findings) -> str:
         audit = found.audit
         right, down = audit.offset_px
         lines.append(
-            f"audit: faces in {audit.found} of {audit.images}, {audit.residual_px:.1f} px of 112 from the template, "
+            f"audit: faces in {audit.found} of {audit.images}, {audit.residual_px:.1f} px of 112 from the reference, "
             f"shift ({right:+.1f}, {down:+.1f}) px, {audit.warm:.0%} of {audit.colored} with more red than blue"
         )
     lines += [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]

@@ -25,10 +25,10 @@ from harness.cli.options import workdir_option
 def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path) -> None:
     """Show rows with their intervals, ranked only where they are comparable.
 
-    A rank needs three seeds and, per benchmark, the same protocol, recipe and dataset size.
+    A rank needs three seeds and, per metric, the same protocol, recipe and dataset size.
     """
-    from harness.leaderboard import load
-    from harness.tracking import formats, tables
+    from harness.reading import formats, tables
+    from harness.reading.leaderboard import load
 
     board = load(workdir, suite, published=published)
     if format_ == "table":

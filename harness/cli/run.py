@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+import harness
 from harness.cli.options import workdir_option
 from harness.cli.signals import signals_raise
-from harness.store.stage import STAGES
+from harness.graph import STAGES
 
 suite_argument = click.argument("suite", type=click.Path(path_type=Path))
 set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value.")
@@ -33,23 +34,11 @@ def run(
     device: str,
 ) -> None:
     """Run a SUITE; start it again after an interruption and it goes on where it was."""
-    from harness.engine import Engine
-    from harness.errors import InputError
-    from harness.plan import plan_suite
-    from harness.plugins import registry
-    from harness.suite import load_suite, unknown_key
-    from harness.tracking.mlflow import MlflowTracking
-    from harness.tracking.terminal import Terminal
-
-    plan = plan_suite(load_suite(suite, overrides), suite)
-    for row in only:
-        if row not in plan.rows:
-            raise InputError(f"--only {row}: {unknown_key(row, plan.rows).replace('unknown key', 'unknown row')}")
-    registry().manager.register(MlflowTracking(), name="mlflow")
-    registry().manager.register(Terminal(), name="terminal")  # last, so it speaks first
     try:
         with signals_raise():
-            results = Engine(plan, workdir, workers, device, only, until or "").run()
+            results = harness.run(
+                suite, workdir=workdir, set=overrides, only=only, until=until or "", workers=workers, device=device
+            )
     except KeyboardInterrupt:
         click.echo("stopped; run the same command again and it goes on from here", err=True)
         sys.exit(1)
@@ -62,12 +51,10 @@ def run(
 @set_option
 def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
     """Check a SUITE without running it: its stages, which of them are in the store, and what it can detect."""
-    from harness.plan import plan_suite
-    from harness.power import describe
+    from harness.reading.power import describe
     from harness.store.artifacts import Store
-    from harness.suite import load_suite
 
-    planned = plan_suite(load_suite(suite, overrides), suite)
+    planned = harness.plan(suite, set=overrides)
     store = Store(workdir / "store")
     there = 0
     for stage in planned.stages.values():

@@ -10,7 +10,7 @@ import click
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.store.foreign import Terms
+    from harness.foreign.checkpoints import Terms
     from harness.store.weights import WeightsInfo
 
 LATENT = "latent-diffusion"
@@ -43,7 +43,7 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
 
     A missing, extra or misshapen tensor is refused with its name, and so is a file that holds more than tensors.
     """
-    from harness.store.foreign import Terms
+    from harness.foreign.checkpoints import Terms
     from harness.store.weights import weights_content
 
     if out.suffix != ".safetensors":
@@ -59,8 +59,8 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
 
 def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
     from harness.components import Crop, Recognizer
+    from harness.foreign.recognizers import build_recognizer, import_recognizer
     from harness.plugins import registry
-    from harness.store.foreign import build_recognizer, import_recognizer
 
     _check(options, f"--as {kind}", needed=("file", "view"), refused=("unet", "encoder", "decoder", "recognizer"))
     cls = registry().load("recognizers", kind)
@@ -72,9 +72,9 @@ def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> 
 
 
 def _model(out: Path, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
-    from harness.store.foreign import SIZE_PX, LatentFiles, import_latent_diffusion
-
     _check(options, f"--as {LATENT}", needed=("unet", "encoder", "decoder"), refused=("file", "view", "values"))
+    from harness.foreign.latent_diffusion import SIZE_PX, LatentFiles, import_latent_diffusion
+
     files = LatentFiles(options["unet"], options["encoder"], options["decoder"], options["entry"])
     return import_latent_diffusion(files, out, terms, options["size_px"] or SIZE_PX, options["recognizer"])
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from harness.components.base import Component, Crop
-from harness.components.data import AlignedBatch, ImageBatch
+from harness.components.images import AlignedBatch, ImageBatch
 
 if TYPE_CHECKING:
     from harness.components.run import Run

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.arrays import Floats
 from harness.components.base import Component
-from harness.components.data import Floats, ImageBatch
+from harness.components.images import ImageBatch
 
 if TYPE_CHECKING:
     from harness.components.run import Run

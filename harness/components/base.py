@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from harness.components.roles import Role
 
 CommercialUse = Literal["yes", "no", "unknown"]
 
@@ -51,12 +54,17 @@ class Component:
     Class attributes:
         Settings: pydantic schema; every field says its unit, source and range.
         license: the terms; a row shows the strictest of all it uses.
-        code: modules or packages whose source the result depends on, so that an edit never meets a stale result.
-            Default: the top-level package of the class.
+        needs: the roles that its method asks for (:mod:`harness.components.roles`); a :class:`Given` holds them.
+        accepts: for the roles ``model`` and ``autoencoder``, the kinds of Model that it can use.
+        code: modules or packages whose source the result depends on, so that an edit never meets a stale result. Left
+            empty, they follow from the imports of its module (:func:`harness.code.code_of`); set it only where that is
+            too wide.
     """
 
     Settings: ClassVar[type[BaseModel]] = NoSettings
     license: ClassVar[License] = License("unknown")
+    needs: ClassVar[frozenset[Role]] = frozenset()
+    accepts: ClassVar[Mapping[Role, frozenset[str]]] = {}
     code: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Any = None) -> None:
@@ -74,7 +82,6 @@ class Component:
         """The settings schema of a stage kind: a generator is fitted with other settings than it samples with."""
         return getattr(cls, "FitSettings", cls.Settings) if kind == "fit" else cls.Settings
 
-    @classmethod
-    def code_modules(cls) -> tuple[str, ...]:
-        """``code``, or its default."""
-        return cls.code or (cls.__module__.partition(".")[0],)
+    def uses(self) -> tuple[type[Component], ...]:
+        """Other components that the settings name, such as a trainer's backbone; their code counts as its own."""
+        return ()

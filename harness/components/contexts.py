@@ -5,32 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.arrays import Floats
 from harness.components.base import Component
-from harness.components.data import Floats
+from harness.components.roles import Role
 
 if TYPE_CHECKING:
-    from harness.components.recognizer import Recognizer
+    from harness.components.given import Given
     from harness.components.run import Run
-    from harness.faces.faceset import FaceSet
 
 
 class ContextLaw(Component):
     """Draws one context per synthetic identity; rows of a suite share them.
 
-    Class attributes:
-        needs_source: whether the suite must name faces that the law learns from.
-        accepts: kinds of model that the law samples from; the suite must then name one, and ``draw`` gets it as a
-            further argument ``model``. Empty when it needs none.
+    Every law needs the ``recognizer`` whose embeddings the contexts are to resemble; it gives their width D. A law can
+    also need a ``source`` to learn from or a ``model`` to sample.
     """
 
-    needs_source: ClassVar[bool] = False
-    accepts: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[Role]] = frozenset({"recognizer"})
 
     @abstractmethod
-    def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
-        """Draw ``count`` contexts, float32 [count, D] of unit norm, each a function of (run.seed, its index).
-
-        Args:
-            source: faces that the law learns from; None when the suite names none.
-            recognizer: gives D and, for laws that look at faces, the embeddings.
-        """
+    def draw(self, count: int, given: Given, run: Run) -> Floats:
+        """Draw ``count`` contexts, float32 [count, D] of unit norm, each a function of (run.seed, its index)."""

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 from harness.components.base import Component
-from harness.components.data import Report, Subject
+from harness.components.metric import Report
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.run import Run
-
-Need = Literal["recognizer", "dataset", "source", "judge", "protocols", "templates"]
 
 
 class Evaluator(Component):
     """Measures one aspect of a row.
 
-    Class attributes:
-        needs: the fields of :class:`Subject` that must be there. ``judge`` is the recognizer that the suite names in
-            the entry's ``recognizer`` key; ``protocols`` (pairs of faces) and ``templates`` (pairs of templates) are
-            those in its ``protocols`` key; ``source`` is the authentic faces in its ``source`` key, with which the
-            dataset is compared. An evaluator that needs a dataset and no source looks at a named source instead.
+    It ``needs`` some of: ``recognizer`` (the row's own), ``dataset`` (the row's), ``judge``, ``source`` (authentic
+        faces with which the dataset is compared), ``pairs`` and ``templates`` (the protocols that the suite lists). One
+        that needs a dataset and no source can be pointed at a source instead of the row's dataset by the suite.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
-
     @abstractmethod
-    def evaluate(self, subject: Subject, run: Run) -> Report:
+    def evaluate(self, given: Given, run: Run) -> Report:
         """Measure."""

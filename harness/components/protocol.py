@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.components.data import PairSet, TemplateSet
+from harness.components.base import Component
+from harness.components.pairs import PairSet, TemplateSet
 from harness.components.source import Source
 
 if TYPE_CHECKING:
@@ -13,24 +14,19 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 
-class Protocol(Source):
-    """A verification protocol: faces with landmarks (a source of its own, or taken from one) and pairs.
-
-    The faces are warped to the suite's crop by their landmarks. Where they come from a source of the suite
-    (``uses_source``), that source's aligned faces are used and only ``pairs`` is called.
+class Protocol(Component):
+    """Pairs over faces: those of a source of the suite (then it needs a ``source``), or faces of its own.
 
     Class attributes:
-        uses_source: the faces are those of a source of the suite.
-        of_templates: the pairs are of templates, a :class:`TemplateSet`, and evaluators that need ``templates`` take
-            them; else of faces, a :class:`PairSet`, for evaluators that need ``protocols``.
+        gives: ``pairs`` of faces, a :class:`PairSet`, or pairs of ``templates``, a :class:`TemplateSet`; evaluators
+            that need the one cannot take the other.
     """
 
-    uses_source: ClassVar[bool] = False
-    of_templates: ClassVar[bool] = False
+    gives: ClassVar[Literal["pairs", "templates"]] = "pairs"
 
     @abstractmethod
     def pairs(self, faces: FaceSet, run: Run) -> PairSet | TemplateSet:
-        """The pairs over the rows of ``faces``, or over templates of them."""
+        """The pairs over the rows of ``faces``, aligned to the suite's crop, or over templates of them."""
 
     def size(self) -> tuple[int, int] | None:
         """How many pairs of how many identities (0: not known); None if that is not known before faces are made.
@@ -45,3 +41,10 @@ class Protocol(Source):
         Rounding makes drawn pixels differ by machine, so their digest cannot name the protocol. None: the pixels do.
         """
         return None
+
+
+class FaceProtocol(Protocol, Source):
+    """A protocol with faces of its own, planned and sampled as a source's.
+
+    Each face brings its landmarks, by which it is warped to the suite's crop.
+    """

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.arrays import Floats, Images
 from harness.components.base import Component, Crop
-from harness.components.data import Floats, Images
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 EMBED_BATCH = 256
 
@@ -68,3 +69,13 @@ class Recognizer(Component):
                 x = to_unit(images[start : start + batch_size], self.takes.size_px).to(self.device)
                 out[start : start + len(x)] = self.features(x).float().cpu().numpy()
         return out
+
+
+class TrainableRecognizer(Recognizer):
+    """A recognizer that trainers can train.
+
+    Attributes:
+        network: what is trained; ``features`` calls it.
+    """
+
+    network: nn.Module

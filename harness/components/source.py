@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.components.base import Component
-from harness.components.data import ImageBatch, SamplePlan
+from harness.components.images import ImageBatch, SamplePlan
 
 if TYPE_CHECKING:
     from harness.components.run import Run

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.components.base import Component
+from harness.components.roles import Role
 
 if TYPE_CHECKING:
+    from harness.components.given import Given
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
-    from harness.faces.faceset import FaceSet
 
 
 class Trainer(Component):
-    """Trains an FR model.
+    """Trains an FR model on the kept faces of ``given.dataset``.
 
     Class attributes:
         recipes: named settings, such as ``small-clean``; a suite names one and may override single settings.
     """
 
+    needs: ClassVar[frozenset[Role]] = frozenset({"dataset"})
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @abstractmethod
-    def train(self, dataset: FaceSet, run: Run, validate: Callable[[Recognizer], float] | None = None) -> Recognizer:
-        """Train on the kept faces of ``dataset``.
-
-        Args:
-            validate: scores a recognizer on held-out data, for recipes that select by it; None for fixed recipes.
+    def train(self, given: Given, run: Run) -> Recognizer:
+        """Train.
 
         Raises:
             StageError: the loss is not finite; the message says at which step.

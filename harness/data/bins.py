@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.components.data import Images
+from harness.arrays import Bools, Images, Ints
 from harness.data.pickles import Array, Blob, read_blob, read_pickle
 from harness.data.pictures import MAX_BYTES, decode
 from harness.errors import DataError, InputError
@@ -67,7 +66,7 @@ class BinFile:
             raise DataError(f"{self.place(index)}: it has {data.length:,} bytes; at most {MAX_BYTES:,} are read")
         return data
 
-    def _labels(self, labels: Any, file: BinaryIO) -> NDArray[np.bool_]:
+    def _labels(self, labels: Any, file: BinaryIO) -> Bools:
         if isinstance(labels, Array):
             if labels.data is None or labels.dtype != "b1":
                 raise DataError(f"{self.path}: issame is an array of another kind than bool")
@@ -153,13 +152,13 @@ def write_bin(path: Path, images: Iterable[bytes], same: Iterable[Any], dialect:
         partial.unlink(missing_ok=True)
 
 
-def contiguous_folds(pairs: int, folds: int) -> NDArray[np.int64]:
+def contiguous_folds(pairs: int, folds: int) -> Ints:
     """Fold of every pair, int64 [P]: contiguous parts in file order, the first ones larger by one if they must be."""
     sizes = [len(part) for part in np.array_split(np.arange(pairs), folds)]
     return np.repeat(np.arange(folds, dtype=np.int64), sizes)
 
 
-def pair_identities(same: NDArray[np.bool_]) -> NDArray[np.int64]:
+def pair_identities(same: Bools) -> Ints:
     """Identity of every image, int64 [2P]: one for the images of a genuine pair, else its own.
 
     The identity is the number of the first image that shows it.

@@ -6,7 +6,6 @@ Letters: N images, P pairs.
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,8 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.components.data import Images, Ints
+from harness.arrays import Bools, Images, Ints
 from harness.data.bins import BinFile, pair_identities
+from harness.data.folders import numeric_order, parquet_files
 from harness.data.ijb import IJBFolder, Release, find_release
 from harness.data.pairlists import LISTS, PairList, read_named_pairs, read_pairs
 from harness.data.pictures import MAX_BYTES, SUFFIXES, read_file
@@ -31,7 +31,7 @@ class DataSet(ABC):
     Class attributes:
         kind: the name of the format.
         named: whether identities are people, and not only what the pairs tell.
-        aligned: whether images are crops of the ArcFace template.
+        aligned: whether images are ArcFace crops.
 
     Attributes:
         path: the file or folder.
@@ -48,7 +48,7 @@ class DataSet(ABC):
         self.identities: Ints = np.zeros(0, dtype=np.int64)
         self.a: Ints = np.zeros(0, dtype=np.int64)
         self.b: Ints = np.zeros(0, dtype=np.int64)
-        self.same: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self.same: Bools = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -65,7 +65,7 @@ class DataSet(ABC):
         """A file name for image ``index``, without suffix, unique in the data set."""
         return f"{self.identities[index]}/{index}"
 
-    def pair_labels(self) -> NDArray[np.bool_]:
+    def pair_labels(self) -> Bools:
         """Whether each pair, of images or of whatever the format pairs, is genuine."""
         return self.same
 
@@ -263,7 +263,7 @@ class IJBData(DataSet):
         self.folder = IJBFolder(path, release)
         self.identities = self.folder.subjects[self.folder.faces.template]
 
-    def pair_labels(self) -> NDArray[np.bool_]:
+    def pair_labels(self) -> Bools:
         """Of the pairs of templates."""
         return self.folder.pairs.same
 
@@ -289,11 +289,11 @@ class IJBData(DataSet):
 
     def crop(self, image: Images, index: int) -> Images:
         """Warped by the landmarks that the release gives."""
-        from harness.faces.crops import TEMPLATE_SIZE_PX, template
+        from harness.faces.crops import REFERENCE_SIZE_PX, reference_landmarks
         from harness.faces.warp import similarity, warp
 
-        matrix = similarity(self.folder.faces.landmarks[index : index + 1], template(TEMPLATE_SIZE_PX))
-        out: Images = warp(image[None], matrix, TEMPLATE_SIZE_PX)[0]
+        matrix = similarity(self.folder.faces.landmarks[index : index + 1], reference_landmarks(REFERENCE_SIZE_PX))
+        out: Images = warp(image[None], matrix, REFERENCE_SIZE_PX)[0]
         return out
 
 
@@ -322,11 +322,6 @@ def open_dataset(path: Path) -> DataSet:
     return ParquetData(path) if parquet_files(path) else FolderData(path)
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """The parquet files of a data set."""
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("shards/*.parquet"))
-
-
 def _image_paths(file: Path) -> list[Any]:
     import pyarrow.parquet as pq
 
@@ -343,12 +338,6 @@ def content(dataset: DataSet) -> str:
     for column in dataset.columns():
         state.update(np.ascontiguousarray(column).tobytes())
     return state.hexdigest()
-
-
-def numeric_order(path: Path) -> tuple[list[tuple[int, int | str]], str]:
-    """Sort key: numbers in a name compare as numbers, so 2 comes before 10 (methods: trap E7); 01 and 1 as names."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts if part], path.name
 
 
 def _is_image(path: Path) -> bool:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.components.data import Floats, Ints
+from harness.arrays import Bools, Floats, Ints
 from harness.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TemplatePairs:
 
     a: Int32s
     b: Int32s
-    same: NDArray[np.bool_]
+    same: Bools
 
 
 def find_release(folder: Path) -> Release | None:
@@ -145,7 +145,7 @@ class IJBFolder:
 
         file, ids = self.files()[2], self.faces.template_ids
         columns = {"template 1": pa.int32(), "template 2": pa.int32(), "label": pa.int8()}
-        parts: list[tuple[Int32s, Int32s, NDArray[np.bool_]]] = []
+        parts: list[tuple[Int32s, Int32s, Bools]] = []
         row = 0
         for first, second, label in _blocks(file, columns):
             parts.append(_pairs_block(first, second, label, ids, file, row))
@@ -294,9 +294,7 @@ def _check_points(landmarks: Floats, score: Floats, file: Path) -> None:
             raise DataError(f"{file}: row {int(np.flatnonzero(~fine)[0]) + 1}: {text}")
 
 
-def _pairs_block(
-    first: Any, second: Any, label: Any, ids: Ints, file: Path, row: int
-) -> tuple[Int32s, Int32s, NDArray[np.bool_]]:
+def _pairs_block(first: Any, second: Any, label: Any, ids: Ints, file: Path, row: int) -> tuple[Int32s, Int32s, Bools]:
     """One block of pairs, checked; ``row`` is how many rows came before."""
     sides = []
     for column, name in ((first, "template 1"), (second, "template 2")):

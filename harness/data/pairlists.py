@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.components.data import Ints
+from harness.arrays import Bools, Ints
 from harness.data.bins import contiguous_folds
 from harness.data.pictures import SUFFIXES
 from harness.errors import DataError, InputError
@@ -37,7 +36,7 @@ class PairList:
     files: list[Path]
     a: Ints
     b: Ints
-    same: NDArray[np.bool_]
+    same: Bools
     fold: Ints
     identities: Ints
     samples: Ints
@@ -111,7 +110,7 @@ def read_pairs(folder: Path, path: Path | None = None, folds: int = 10) -> PairL
     )
 
 
-def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, Bools]:
     """Read a ``pairs.csv`` over images that are no files: places of both in ``names``, and whether they are the same.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.components.data import Images
+from harness.arrays import Images
 from harness.errors import DataError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from harness.components.data import Ints
+from harness.arrays import Ints
 from harness.data.pictures import MAX_BYTES
 from harness.errors import DataError, InputError
 

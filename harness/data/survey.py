@@ -8,22 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.components.data import Images, Ints
+from harness.arrays import Images, Ints
+from harness.components.base import Crop
+from harness.components.images import ImageBatch
+from harness.components.run import Run
 from harness.data.datasets import DataSet, FolderData, RecordData, content
 from harness.data.pictures import decode, read_header
 from harness.data.recordio import unpack_record
 from harness.errors import DataError
 from harness.faces.coding import pixel_digest
-from harness.faces.crops import TEMPLATE_SIZE_PX, template
+from harness.faces.crops import REFERENCE_SIZE_PX, reference_landmarks
+
+if TYPE_CHECKING:
+    from harness.components.aligner import Aligner
 
 NAMED = 20  # messages of one kind that are listed; the rest is counted
 AUDIT_IMAGES = 64
 # Limits of the audit, in pixels of a crop of 112. Landmarks of MTCNN on crops that MTCNN made lie about 1 px from the
-# template; published crops of other detectors and of profile faces lie farther away.
+# reference; published crops of other detectors and of profile faces lie farther away.
 MAX_RESIDUAL_PX = 6.0
 MAX_OFFSET_PX = 4.0
 MIN_FOUND = 0.5
@@ -58,8 +64,8 @@ class Audit:
     """Alignment and color order, from a sample of ``images``; px are of a crop of 112.
 
     ``found`` is the number of images in which MTCNN finds a face, ``residual_px`` the median over them of the mean
-    distance of five landmarks from the template, ``offset_px`` the median shift (right, down). ``warm`` is the share of
-    colored images whose middle has more red than blue, as skin has.
+    distance of five landmarks from the reference, ``offset_px`` the median shift (right, down). ``warm`` is the share
+    of colored images whose middle has more red than blue, as skin has.
     """
 
     images: int
@@ -119,11 +125,13 @@ def summarize(dataset: DataSet) -> Summary:
     )
 
 
-def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] = lambda count: None) -> Findings:
+def check(
+    dataset: DataSet, audit: Aligner | None = None, advance: Callable[[int], None] = lambda count: None
+) -> Findings:
     """Decode every image and look for faults.
 
     Args:
-        audit: also measure alignment and color order; loads MTCNN.
+        audit: finds faces, to measure alignment and color order as well; None leaves that out.
         advance: is told how many images were read.
     """
     found = Findings(images=len(dataset))
@@ -140,7 +148,7 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
             sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
             found.grey += bool((image[..., :1] == image).all())
             digests += pixel_digest(image)
-            if audit and index % step == 0:
+            if audit is not None and index % step == 0:
                 sample.append(dataset.crop(image, index).copy())
         advance(1)
     found.sizes = dict(sizes.most_common())
@@ -149,8 +157,8 @@ def check(dataset: DataSet, audit: bool = False, advance: Callable[[int], None] 
     _judge_names(dataset, found)
     _judge_index(dataset, found)
     _judge_duplicates(dataset, np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2), found)
-    if audit:
-        found.audit = audit_images(sample)
+    if audit is not None:
+        found.audit = audit_images(sample, audit)
         found.problems += judge_audit(found.audit)
     return found
 
@@ -218,19 +226,17 @@ def _first(messages: list[str], what: str) -> list[str]:
     return more + messages[:NAMED]
 
 
-def audit_images(images: Sequence[Images]) -> Audit:
-    """Measure alignment and color order of crops; see :class:`Audit`."""
-    from harness.builtin.mtcnn import MTCNNAligner
-    from harness.components import Crop, ImageBatch, Run
-
-    aligner, run, crop = MTCNNAligner(), Run(0), Crop("arcface", TEMPLATE_SIZE_PX)
+def audit_images(images: Sequence[Images], aligner: Aligner) -> Audit:
+    """Measure alignment and color order of crops, the faces found by an aligner; see :class:`Audit`."""
+    run, crop = Run(0), Crop("arcface", REFERENCE_SIZE_PX)
     offsets, colored, warm, count = [], 0, 0, len(images)
     one = np.zeros(1, dtype=np.int64)
     for image in images:
         made = aligner.align(ImageBatch(one, one, image[None]), crop, run)
         if made.reasons[0] is None:
             size = max(image.shape[:2])
-            offsets.append((made.landmarks[0].astype(np.float64) - template(size)) * (TEMPLATE_SIZE_PX / size))
+            offset = made.landmarks[0].astype(np.float64) - reference_landmarks(size)
+            offsets.append(offset * (REFERENCE_SIZE_PX / size))
         if not (image[..., :1] == image).all():
             quarter = image.shape[0] // 4, image.shape[1] // 4
             middle = image[quarter[0] : -quarter[0] or None, quarter[1] : -quarter[1] or None]
@@ -253,7 +259,7 @@ def judge_audit(audit: Audit) -> list[str]:
     if max(abs(right), abs(down)) > MAX_OFFSET_PX:
         out.append(f"alignment: faces are shifted by ({right:+.1f}, {down:+.1f}) px of 112 (right, down)")
     elif audit.residual_px > MAX_RESIDUAL_PX:
-        out.append(f"alignment: landmarks lie {audit.residual_px:.1f} px of 112 from the ArcFace template")
+        out.append(f"alignment: landmarks lie {audit.residual_px:.1f} px of 112 from the ArcFace reference")
     if audit.colored and audit.warm < MIN_WARM:
         share = f"{1 - audit.warm:.0%} of {audit.colored} colored images"
         out.append(f"color order: {share} have more blue than red in the middle; are red and blue exchanged?")

@@ -1,16 +1,18 @@
-"""First stages: what turns images into the latents that diffusion works on, and back.
+"""Autoencoders: what turns images into the latents that diffusion works on, and back.
 
 - :class:`VQAutoencoder`: the frozen VQ-f4 autoencoder of the published models, in :mod:`harness.diffusion.vq`.
 - :class:`SmallAutoencoder`: a light one that the harness trains itself.
-- :class:`PixelStage`: no autoencoder, for diffusion on pixels.
+- :class:`PixelAutoencoder`: pixels themselves as latents, for diffusion on pixels.
 
 Letters: B batch, S image side, C channels, H, W pixels, Z latent channels.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +20,19 @@ from torch.nn import functional as F
 
 from harness.diffusion.vq import VQAutoencoder, VQConfig
 
-__all__ = ["FirstStage", "PixelStage", "SmallAutoencoder", "SmallConfig", "VQAutoencoder", "VQConfig"]
+__all__ = [
+    "Autoencoder",
+    "PixelAutoencoder",
+    "SmallAutoencoder",
+    "SmallConfig",
+    "VQAutoencoder",
+    "VQConfig",
+    "autoencoder_settings",
+    "build_autoencoder",
+]
 
 SMALL_GROUPS = 8  # of every GroupNorm in the small autoencoder
 STD_FLOOR = 1e-6  # keeps a dead latent channel from dividing by zero
-
-
-class FirstStage(Protocol):
-    """Images [B, 3, S, S] in [-1, 1] to latents and back; both ways differentiable."""
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Images, float [B, 3, S, S] in [-1, 1] -> latents [B, Z, H, W]."""
-        ...
-
-    def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
-        """Latents -> images clamped to [-1, 1]; without a codebook ``quantise`` means nothing."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _Residual(nn.Module):
 class SmallAutoencoder(nn.Module):
     """A light autoencoder, two stride-2 stages each way, for small images.
 
-    No KL term and no codebook: latents are standardised per channel, by the batch while training and afterwards by
+    No KL term and no codebook: latents are standardized per channel, by the batch while training and afterwards by
     the stored mean and standard deviation of the training set, so that noise levels mean what they should.
 
     Source: ours.
@@ -87,7 +86,7 @@ class SmallAutoencoder(nn.Module):
             nn.Conv2d(inner, 4 * outer, 1),
             nn.PixelShuffle(2),
             _Residual(outer),
-            nn.SiLU(),  # no norm here: it would blur overall brightness and colour
+            nn.SiLU(),  # no norm here: it would blur overall brightness and color
             nn.Conv2d(outer, 12, 3, padding=1),
             nn.PixelShuffle(2),
         )
@@ -95,33 +94,33 @@ class SmallAutoencoder(nn.Module):
         self.register_buffer("latent_std", torch.ones(c.latent_channels))
 
     def features(self, images: Tensor) -> Tensor:
-        """Latents before standardisation, [B, Z, S/4, S/4]."""
+        """Latents before standardization, [B, Z, S/4, S/4]."""
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % 4 or images.shape[3] % 4:
             raise ValueError(f"images must be [B, 3, S, S] with S divisible by 4, got {list(images.shape)}")
         out: Tensor = self.encoder(images)
         return out
 
     def encode(self, images: Tensor) -> Tensor:
-        """See :class:`FirstStage`."""
+        """Images, float [B, 3, S, S] in [-1, 1], to latents [B, Z, S/4, S/4]; differentiable, as decoding is."""
         return (self.features(images) - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     def decode_unclamped(self, z: Tensor) -> Tensor:
-        """The decoder's output as it is; it takes standardised latents."""
+        """The decoder's output as it is; it takes standardized latents."""
         out: Tensor = self.decoder(z)
         return out.float()
 
-    def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
-        """See :class:`FirstStage`."""
+    def decode(self, z: Tensor, *, quantize: bool = True) -> Tensor:
+        """Latents to images clamped to [-1, 1]; without a codebook ``quantize`` means nothing."""
         return self.decode_unclamped(z).clamp(-1.0, 1.0)
 
     def reconstruct_for_training(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Encode, standardise by this batch, disturb by ``noise`` [B, Z, S/4, S/4], decode without clamping."""
+        """Encode, standardize by this batch, disturb by ``noise`` [B, Z, S/4, S/4], decode without clamping."""
         h = self.features(images).float()
         std, mean = torch.std_mean(h, dim=(0, 2, 3), keepdim=True)
         return self.decode_unclamped((h - mean) / (std + STD_FLOOR) + noise)
 
     @torch.no_grad()
-    def fit_standardisation(self, images: Tensor, batch_size: int = 256) -> None:
+    def fit_standardization(self, images: Tensor, batch_size: int = 256) -> None:
         """Store mean and standard deviation per latent channel over images [N, 3, S, S] in [-1, 1]."""
         h = torch.cat([self.features(part).float() for part in torch.split(images, batch_size)])
         std, mean = torch.std_mean(h, dim=(0, 2, 3))
@@ -129,8 +128,8 @@ class SmallAutoencoder(nn.Module):
         self.latent_std.copy_(std + STD_FLOOR)
 
 
-class PixelStage(nn.Module):
-    """Diffusion on pixels, optionally with each block of pixels folded into channels."""
+class PixelAutoencoder(nn.Module):
+    """Pixels as latents, for diffusion on pixels, optionally with each block of pixels folded into channels."""
 
     def __init__(self, unshuffle: int = 1) -> None:
         super().__init__()
@@ -140,6 +139,32 @@ class PixelStage(nn.Module):
         """[B, 3, S, S] -> [B, 3 u^2, S/u, S/u]."""
         return F.pixel_unshuffle(images, self.unshuffle)
 
-    def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
+    def decode(self, z: Tensor, *, quantize: bool = True) -> Tensor:
         """The inverse, clamped to [-1, 1]."""
         return F.pixel_shuffle(z, self.unshuffle).clamp(-1.0, 1.0)
+
+
+Autoencoder = SmallAutoencoder | PixelAutoencoder | VQAutoencoder
+"""All of them encode images, float [B, 3, S, S] in [-1, 1], and decode latents, both ways differentiable."""
+
+
+def build_autoencoder(settings: Mapping[str, Any]) -> Autoencoder:
+    """An autoencoder from its plain settings."""
+    values = dict(settings)
+    kind = values.pop("kind")
+    if kind == "vq":
+        return VQAutoencoder(VQConfig.from_dict(values))
+    return PixelAutoencoder(**values) if kind == "pixel" else SmallAutoencoder(SmallConfig(**values))
+
+
+def autoencoder_settings(autoencoder: Autoencoder) -> dict[str, Any]:
+    """The plain settings from which :func:`build_autoencoder` makes it."""
+    if isinstance(autoencoder, PixelAutoencoder):
+        return {"kind": "pixel", "unshuffle": autoencoder.unshuffle}
+    kind = "vq" if isinstance(autoencoder, VQAutoencoder) else "small"
+    return {"kind": kind, **plain(autoencoder.config)}
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The fields of a frozen size, with lists for tuples, as JSON gives them back."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from harness.components import Generator, ImageBatch, Model, Run, SamplePlan
+from harness.components import Generator, Given, ImageBatch, Run, SamplePlan
 from harness.components.base import APACHE
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
 
@@ -27,7 +27,7 @@ class LatentGenerator(Generator):
 
     Settings: ClassVar[type[BaseModel]] = LatentSampleSettings
     license = APACHE
-    needs_contexts = True
+    needs = frozenset({"model", "contexts"})
 
     def identity(self) -> dict[str, Any]:
         """Everything but the sampling batch size, which changes images by rounding alone."""
@@ -36,30 +36,30 @@ class LatentGenerator(Generator):
         return values
 
     @abstractmethod
-    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, given: Given, run: Run) -> Denoiser:
         """The noise predictor of a batch.
 
         Args:
             parts: the model's networks.
             plan: the whole shard, for its pool.
             rows: the batch.
-            model: the artifact, for what a method adds to it.
+            given: what the method needs, for what it adds to the model.
         """
 
     def attributes(self, rows: SamplePlan) -> Mapping[str, Any]:
         """What to record of each image of a batch beside its pixels."""
         return {}
 
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
         """Sample every planned image from its own noise."""
-        from harness.diffusion.latent import LatentDiffusion, sample_images
+        from harness.diffusion.latent import LatentDiffusion
+        from harness.diffusion.sampling import sample_images
 
-        assert model is not None
-        parts = LatentDiffusion.from_model(model, run.device, self.settings.dtype)
+        parts = LatentDiffusion.from_model(given.model, run.device, self.settings.dtype)
         if self.settings.compile:
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # the schedule's
             parts.unet.compile()
         for rows in plan.batches(self.settings.batch_size):
-            denoiser = self.denoiser(parts, plan, rows, model, run)
+            denoiser = self.denoiser(parts, plan, rows, given, run)
             images = sample_images(parts, rows, run, denoiser, self.settings)
             yield ImageBatch(rows.identities, rows.samples, images, attributes=self.attributes(rows))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.diffusion.samplers.types import ConditionalDenoiser, Context
-from harness.diffusion.unet import Contextualised
+from harness.diffusion.unet import Contextualized
 
 Weight = float | Callable[[Tensor], Tensor]
 """A constant w, or a function of the diffusion steps t [B] (0-based) giving w_t [B]."""
@@ -29,11 +29,11 @@ def reverse_adaptive(weight: float, T: int) -> Weight:
 
 def concatenate(first: Context, second: Context) -> Context:
     """Join two contexts of the same kind along the batch."""
-    if isinstance(first, Contextualised) and isinstance(second, Contextualised):
-        return Contextualised.concatenate([first, second])
+    if isinstance(first, Contextualized) and isinstance(second, Contextualized):
+        return Contextualized.concatenate([first, second])
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.cat([first, second])
-    raise TypeError("contexts and negative contexts must both be tensors or both be contextualised")
+    raise TypeError("contexts and negative contexts must both be tensors or both be contextualized")
 
 
 def with_negative(denoise: ConditionalDenoiser, negative: Context, weight: Weight) -> ConditionalDenoiser:
@@ -58,7 +58,7 @@ def with_negative(denoise: ConditionalDenoiser, negative: Context, weight: Weigh
     last: tuple[Context, Context] | None = None
 
     def joined(context: Context) -> Context:
-        # a contextualised context is the same frozen object at every step, and large: join it once
+        # a contextualized context is the same frozen object at every step, and large: join it once
         nonlocal last
         if isinstance(context, Tensor):
             return concatenate(context, negative)

@@ -2,7 +2,7 @@
 
 They start alike, draw the same order of items and see the same averaged gradients, so their weights stay the same; the
 noise that a process draws is its own. Lightning Fabric connects them and is imported only where there is more than one.
-Who starts them is none of this module's business (``harness.stages.helpers``).
+Who starts them is none of this module's business.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.arrays import Ints
 from harness.errors import StageError
 
 
@@ -38,7 +38,7 @@ class Ranks:
             self._fabric = _connect(count, device)
             self.rank = int(self._fabric.global_rank)
 
-    def share(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def share(self, rows: Ints) -> Ints:
         """This process's part of a batch's rows."""
         return rows[self.rank :: self.count]
 

@@ -15,8 +15,8 @@ from harness.components.base import Settings
 DDIM_STEPS = 200
 # Diffusion steps T of every model that is fitted or imported here. Source: IDiff-Face configuration
 T = 1000
-# By how much a first stage and the U-Net's resolutions shrink an image; its side must be a multiple of the product.
-_FIRST_STAGE_FACTOR = {"small": 4, "pixel": 2}
+# By how much an autoencoder and the U-Net's resolutions shrink an image; its side must be a multiple of the product.
+_AUTOENCODER_FACTOR = {"small": 4, "pixel": 2}
 _UNET_FACTOR = {"demo": 2, "published": 8}
 
 
@@ -25,7 +25,7 @@ class LatentFitSettings(Settings):
 
     size_px: int = Field(128, ge=16, le=256, multiple_of=8, description="side of the generated image in pixels")
     network: Literal["demo", "published"] = Field("published", description="size of the U-Net: about 2 or 216 M")
-    first_stage: Literal["small", "pixel"] = Field("small", description="small autoencoder, or diffusion on pixels")
+    autoencoder: Literal["small", "pixel"] = Field("small", description="a small one, or pixel: diffusion on pixels")
     autoencoder_steps: int = Field(20_000, ge=1, description="optimizer steps of the small autoencoder")
     steps: int = Field(150_000, ge=1, description="optimizer steps of the denoiser; IDiff-Face: 150,000")
     batch_size: int = Field(512, ge=1, description="images per optimizer step; IDiff-Face: 8 devices x 64")
@@ -45,10 +45,10 @@ class LatentFitSettings(Settings):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        factor = _FIRST_STAGE_FACTOR[self.first_stage] * _UNET_FACTOR[self.network]
+        factor = _AUTOENCODER_FACTOR[self.autoencoder] * _UNET_FACTOR[self.network]
         if self.size_px % factor:
             raise ValueError(
-                f"size_px {self.size_px}: network {self.network!r} on first_stage {self.first_stage!r} halves images "
+                f"size_px {self.size_px}: network {self.network!r} on autoencoder {self.autoencoder!r} halves images "
                 f"down to a {factor}th; give a multiple of {factor}"
             )
         if self.batch_size % self.devices:

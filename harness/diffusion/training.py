@@ -1,4 +1,4 @@
-"""Training loops for denoisers and small autoencoders: seeded, resumable, one optimiser step at a time.
+"""Training loops for denoisers and small autoencoders: seeded, resumable, one optimizer step at a time.
 
 A run that is interrupted and resumed from its last checkpoint gives the weights of an uninterrupted one.
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
+from harness.arrays import Ints
 from harness.diffusion.autoencoder import SmallAutoencoder
 from harness.diffusion.ema import EMA
 from harness.diffusion.ranks import Ranks
@@ -60,12 +61,12 @@ class TrainSettings:
     """How long and how fast to train.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch_size: items per step; items are drawn without replacement, epoch after epoch.
         learning_rate: peak of Adam's learning rate.
         lr_schedule: "cosine-restarts" as published, or "cosine" once to zero.
         warmup: steps of linear warm-up of "cosine".
-        dtype: "bfloat16" and "float16" run the network under autocast; weights, loss and optimiser stay float32. With
+        dtype: "bfloat16" and "float16" run the network under autocast; weights, loss and optimizer stay float32. With
             "float16", as published, the loss is scaled, and a step that overflows changes nothing but the scale.
         ema: keep an averaged copy of the weights.
         checkpoint_every: steps between checkpoints; 0 writes none.
@@ -123,7 +124,7 @@ class Trained:
     losses: list[tuple[int, float]] = field(default_factory=list)
 
 
-def batch_rows(seed: int, step: int, count: int, batch_size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def batch_rows(seed: int, step: int, count: int, batch_size: int) -> Ints:
     """Rows of the batch of a step: consecutive pieces of one seeded permutation of N after another.
 
     A pure function of its arguments, so resuming needs no state.
@@ -137,7 +138,7 @@ def batch_rows(seed: int, step: int, count: int, batch_size: int) -> np.ndarray[
 
 
 @lru_cache(maxsize=2)  # a batch may span two epochs
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _permutation(seed: int, epoch: int, count: int) -> Ints:
     return numpy_generator(seed, f"training/order/{epoch}").permutation(count)
 
 
@@ -183,7 +184,7 @@ class _State:
     """Everything that changes during a run, and its checkpoint form."""
 
     module: nn.Module
-    optimiser: torch.optim.Adam
+    optimizer: torch.optim.Adam
     ema: EMA | None
     generator: torch.Generator
     scaler: GradScaler
@@ -197,7 +198,7 @@ class _State:
             state |= {f"ema.{n}": t.clone() for n, t in self.ema.state_dict().items()}
         state |= {f"scaler.{n}": torch.tensor(v) for n, v in self.scaler.state_dict().items()}
         for name, parameter in self.module.named_parameters():
-            for key, value in self.optimiser.state[parameter].items():
+            for key, value in self.optimizer.state[parameter].items():
                 state[f"adam.{name}.{key}"] = value.detach().clone()
         return state
 
@@ -212,7 +213,7 @@ class _State:
             self.ema.load_state_dict(below("ema."))
         for name, parameter in self.module.named_parameters():
             keys = ("step", "exp_avg", "exp_avg_sq")
-            self.optimiser.state[parameter] = {
+            self.optimizer.state[parameter] = {
                 k: state[f"adam.{name}.{k}"].to(parameter.device, copy=True)
                 for k in keys
                 if f"adam.{name}.{k}" in state
@@ -227,7 +228,7 @@ class _State:
 def train(
     module: nn.Module, data: Batch, loss: Loss, settings: TrainSettings, *, seed: int, hooks: Hooks | None = None
 ) -> Trained:
-    """Minimise a loss over data that fits in memory.
+    """Minimize a loss over data that fits in memory.
 
     Args:
         module: trained in place, on its own device; left in the mode it came in.
@@ -243,13 +244,13 @@ def train(
     """
     hooks = hooks or Hooks()
     count = _count(data)
-    optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
+    optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
     device = next(module.parameters()).device
     ranks = Ranks(settings.devices, device)
     purpose = f"training/noise/{ranks.rank}" if ranks.rank else "training/noise"
     generator = torch.Generator().manual_seed(int(numpy_generator(seed, purpose).integers(2**62)))
     scaler = GradScaler(device.type, enabled=settings.dtype == "float16")
-    state = _State(module, optimiser, EMA(module) if settings.ema else None, generator, scaler, ranks)
+    state = _State(module, optimizer, EMA(module) if settings.ema else None, generator, scaler, ranks)
     saved = hooks.restore()
     if saved is not None:
         state.restore(saved)
@@ -293,7 +294,7 @@ def _steps(
 def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) -> float:
     device = next(state.module.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    for group in state.optimiser.param_groups:
+    for group in state.optimizer.param_groups:
         group["lr"] = settings.lr(state.step)
     with torch.autocast(device.type, getattr(torch, settings.dtype), enabled=settings.dtype != "float32"):
         value = loss(state.module, batch, state.generator)
@@ -305,10 +306,10 @@ def _one_step(state: _State, batch: Batch, loss: Loss, settings: TrainSettings) 
             f"(learning rate {settings.lr(state.step):.3g}, dtype {settings.dtype}). "
             "Check the training data for values that are not finite, lower the learning rate or use float32."
         )
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
     state.ranks.average_gradients(state.module.parameters())
-    state.scaler.step(state.optimiser)
+    state.scaler.step(state.optimizer)
     state.scaler.update()
     state.step += 1
     if state.ema is not None:
@@ -339,7 +340,7 @@ def train_denoiser(
 
 
 def reconstruction_loss(images: Tensor, decoded: Tensor) -> Tensor:
-    """L1 at full and half resolution plus L1 of the differences between neighbours, for images [B, 3, S, S].
+    """L1 at full and half resolution plus L1 of the differences between neighbors, for images [B, 3, S, S].
 
     Source: ours; the differences keep edges sharp without a perceptual network.
     """
@@ -392,5 +393,5 @@ def train_autoencoder(
         model.load_state_dict(result.ema.weights())
     device = next(model.parameters()).device
     sample = to_float(images[: 16 * settings.batch_size]).to(device)
-    model.fit_standardisation(sample)
+    model.fit_standardization(sample)
     return result

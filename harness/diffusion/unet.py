@@ -137,10 +137,10 @@ DEMO_CONFIG = UNetConfig(  # for latents 8 x 8 x 8 of the small autoencoder, on 
 
 
 @dataclass(frozen=True)
-class Contextualised:
+class Contextualized:
     """A context as the attention blocks read it, in the order in which they run.
 
-    Made once by :meth:`ConditionalUNet.contextualise` and then used for every sampling step.
+    Made once by :meth:`ConditionalUNet.contextualize` and then used for every sampling step.
     """
 
     blocks: tuple[KeysValues, ...]
@@ -148,16 +148,16 @@ class Contextualised:
     def __len__(self) -> int:
         return int(self.blocks[0].keys.shape[0])
 
-    def select(self, rows: Tensor | Sequence[int]) -> Contextualised:
+    def select(self, rows: Tensor | Sequence[int]) -> Contextualized:
         """Pick or repeat rows, for example one identity's context for each of its images."""
         index = torch.as_tensor(rows, device=self.blocks[0].keys.device)
-        return Contextualised(tuple(KeysValues(b.keys[index], b.values[index]) for b in self.blocks))
+        return Contextualized(tuple(KeysValues(b.keys[index], b.values[index]) for b in self.blocks))
 
     @staticmethod
-    def concatenate(parts: Sequence[Contextualised]) -> Contextualised:
+    def concatenate(parts: Sequence[Contextualized]) -> Contextualized:
         """Join along the batch; all parts have the same number of tokens."""
         columns = zip(*(part.blocks for part in parts), strict=True)
-        return Contextualised(
+        return Contextualized(
             tuple(KeysValues(torch.cat([b.keys for b in c]), torch.cat([b.values for b in c])) for c in columns)
         )
 
@@ -221,7 +221,7 @@ def _up_path(config: UNetConfig) -> nn.ModuleList:
 
 
 class ConditionalUNet(nn.Module):
-    """Noise predictor eps(x_t, t, context). At initialisation the network's own output is exactly zero."""
+    """Noise predictor eps(x_t, t, context). At initialization the network's own output is exactly zero."""
 
     def __init__(self, config: UNetConfig = PUBLISHED_CONFIG) -> None:
         super().__init__()
@@ -275,14 +275,14 @@ class ConditionalUNet(nn.Module):
         stages = [*self.down, self.middle, *self.up]
         return [s.attn for s in stages if isinstance(s, (_Stage, _Middle)) and s.attn is not None]
 
-    def contextualise(
+    def contextualize(
         self,
         context: Tensor | None,
         *,
         batch: int = 1,
         extra_tokens: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> Contextualised:
+    ) -> Contextualized:
         """Compute everything that depends on the context and not on x_t or t: once per identity, not per step.
 
         Args:
@@ -293,13 +293,13 @@ class ConditionalUNet(nn.Module):
         if extra_tokens is not None and extra_tokens.shape[:2] != projected.shape:
             expected = [*projected.shape, "K'"]
             raise ValueError(f"extra tokens must have shape {expected}, got {list(extra_tokens.shape)}")
-        return Contextualised(tuple(b.keys_values(projected, extra_tokens) for b in self.attention_blocks()))
+        return Contextualized(tuple(b.keys_values(projected, extra_tokens) for b in self.attention_blocks()))
 
     def forward(
         self,
         x_t: Tensor,
         t: Tensor,
-        context: Tensor | Contextualised | None,
+        context: Tensor | Contextualized | None,
         *,
         extra_tokens: Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -309,17 +309,17 @@ class ConditionalUNet(nn.Module):
         Args:
             x_t: float [B, C, H, W]; H and W divisible by 2^(resolutions - 1).
             t: integer steps [B], 0-based, unscaled.
-            context: raw contexts [B, E], or what :meth:`contextualise` made of them, or None.
-            extra_tokens, generator: as in :meth:`contextualise`; not with a contextualised context.
+            context: raw contexts [B, E], or what :meth:`contextualize` made of them, or None.
+            extra_tokens, generator: as in :meth:`contextualize`; not with a contextualized context.
 
         Returns:
             float32 [B, C, H, W].
         """
         self._check(x_t, t)
-        if not isinstance(context, Contextualised):
-            context = self.contextualise(context, batch=len(x_t), extra_tokens=extra_tokens, generator=generator)
+        if not isinstance(context, Contextualized):
+            context = self.contextualize(context, batch=len(x_t), extra_tokens=extra_tokens, generator=generator)
         elif extra_tokens is not None:
-            raise ValueError("give extra tokens to contextualise(), not to forward() with its result")
+            raise ValueError("give extra tokens to contextualize(), not to forward() with its result")
         if len(context) != len(x_t):
             raise ValueError(f"{len(x_t)} images but {len(context)} contexts")
         predicted = self._denoise(x_t, self.time_emb(t), iter(context.blocks))

@@ -220,14 +220,14 @@ class VQDecoder(nn.Module):
         self.quantize = _Codebook(config.n_embed, config.z_channels)
         self.post_quant_conv = nn.Conv2d(config.z_channels, config.z_channels, 1)
 
-    def forward(self, z: Tensor, *, quantise: bool = True) -> Tensor:
+    def forward(self, z: Tensor, *, quantize: bool = True) -> Tensor:
         """Latents -> images, not clamped."""
-        out: Tensor = self.decoder(self.post_quant_conv(self.quantize(z) if quantise else z))
+        out: Tensor = self.decoder(self.post_quant_conv(self.quantize(z) if quantize else z))
         return out
 
 
 class VQAutoencoder(nn.Module):
-    """VQ-f4: [B, 3, S, S] to [B, 3, S/4, S/4] and back. Latents are neither quantised nor scaled when encoding.
+    """VQ-f4: [B, 3, S, S] to [B, 3, S/4, S/4] and back. Latents are neither quantized nor scaled when encoding.
 
     Source: latent diffusion, arXiv 2112.10752; frozen in IDiff-Face.
     """
@@ -239,15 +239,15 @@ class VQAutoencoder(nn.Module):
         self.decoder = VQDecoder(self.config)
 
     def encode(self, images: Tensor) -> Tensor:
-        """As :class:`harness.diffusion.autoencoder.FirstStage` says."""
+        """Images, float [B, 3, S, S] in [-1, 1], to latents [B, 3, S/4, S/4]."""
         out: Tensor = self.encoder(images)
         return out
 
-    def decode_unclamped(self, z: Tensor, *, quantise: bool = True) -> Tensor:
+    def decode_unclamped(self, z: Tensor, *, quantize: bool = True) -> Tensor:
         """The decoder's output as it is."""
-        out: Tensor = self.decoder(z, quantise=quantise)
+        out: Tensor = self.decoder(z, quantize=quantize)
         return out
 
-    def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
-        """As :class:`harness.diffusion.autoencoder.FirstStage` says; skip quantising where gradients matter."""
-        return self.decode_unclamped(z, quantise=quantise).clamp(-1.0, 1.0)
+    def decode(self, z: Tensor, *, quantize: bool = True) -> Tensor:
+        """Latents [B, 3, H, W] to images clamped to [-1, 1]; skip quantizing where gradients matter."""
+        return self.decode_unclamped(z, quantize=quantize).clamp(-1.0, 1.0)

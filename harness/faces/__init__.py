@@ -1,1 +1,1 @@
-"""Face sets on disk, crops and templates, image coding."""
+"""Face sets on disk, crops and their reference landmarks, image coding."""

@@ -7,23 +7,24 @@ image-right eye, nose tip, image-left mouth corner, image-right mouth corner.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-# Source: the public ArcFace reference (arXiv 1801.07698), its template for 112 x 112 crops.
-TEMPLATE_112 = (
+from harness.arrays import Doubles
+
+# Source: the public ArcFace reference (arXiv 1801.07698), its landmarks for 112 x 112 crops.
+REFERENCE_112 = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
     (56.0252, 71.7366),
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
-TEMPLATE_SIZE_PX = 112
-# By so much x is smaller in the older template, for crops 96 px wide. Source: SphereFace, arXiv 1704.08063
+REFERENCE_SIZE_PX = 112
+# By so much x is smaller for the older crops, 96 px wide. Source: SphereFace, arXiv 1704.08063
 NARROW_SHIFT_PX = 8.0
 
 
-def template(size_px: int) -> NDArray[np.float64]:
-    """The five points in a crop of another size: p_S = (p_112 + 0.5) * S / 112 - 0.5.
+def reference_landmarks(size_px: int) -> Doubles:
+    """The five points of a frontal face in a crop of another size: p_S = (p_112 + 0.5) * S / 112 - 0.5.
 
     The half pixels keep the *area* that a crop shows the same at every size, because pixel 0 has its center at 0 and
     reaches from -0.5 to 0.5.
@@ -36,4 +37,4 @@ def template(size_px: int) -> NDArray[np.float64]:
     """
     if size_px < 1:
         raise ValueError(f"crop size is {size_px} px; expected at least 1")
-    return (np.asarray(TEMPLATE_112, dtype=np.float64) + 0.5) * (size_px / TEMPLATE_SIZE_PX) - 0.5
+    return (np.asarray(REFERENCE_112, dtype=np.float64) + 0.5) * (size_px / REFERENCE_SIZE_PX) - 0.5

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.components.data import Floats, Ints
+from harness.arrays import Floats, Ints
 from harness.errors import StageError
 from harness.stats.verification import unit
 

@@ -20,17 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from harness.arrays import Bools, Floats, Images, Ints
 from harness.components.base import Crop
-from harness.components.data import Floats, ImageBatch, Images, Ints
+from harness.components.images import ImageBatch
 from harness.errors import DataError
 from harness.faces.coding import decode_image, encode_png, pixel_digest, to_unit
-from harness.store.artifacts import WORK
 
 if TYPE_CHECKING:
     import torch
 
 OK, FAILED = "ok", "failed"
-ITEM_TABLES = f"{WORK}/items"  # folder of the shards' item tables while an artifact is built
+ITEM_TABLES = "work/items"  # folder of the shards' item tables while an artifact is built
 # Hugging Face `datasets` reads this key and decodes the column as images.
 _HUGGING_FACE = {
     "huggingface": json.dumps(
@@ -231,7 +231,7 @@ def shard_is_whole(folder: Path, index: int) -> bool:
     return (folder / "shards" / f"{index:05d}.parquet").exists()
 
 
-def write_items(folder: Path, shards: int, keep: NDArray[np.bool_] | None = None) -> pa.Table:
+def write_items(folder: Path, shards: int, keep: Bools | None = None) -> pa.Table:
     """Join the shards' item tables into ``items.parquet``.
 
     Args:

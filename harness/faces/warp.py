@@ -9,26 +9,23 @@ Letters: B images, H, W pixels of the input, S side of the crop, K supersampling
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.components.data import Images
-
-Doubles = NDArray[np.float64]
+from harness.arrays import AnyFloats, Doubles, Images
 
 # Most samples per output pixel and direction; a crop that shrinks its face more than this many times aliases a little.
 MAX_SUPERSAMPLING = 32
 _CHUNK_SAMPLES = 1 << 16  # samples warped at once: they stay in the cache, which is a third faster
 
 
-def similarity(points: NDArray[np.floating], target: NDArray[np.floating]) -> Doubles:
-    """Least-squares similarities (rotation, uniform scale, translation, no reflection) onto a template.
+def similarity(points: AnyFloats, target: AnyFloats) -> Doubles:
+    """Least-squares similarities (rotation, uniform scale, translation, no reflection) onto reference landmarks.
 
     In the plane the fit of Umeyama (IEEE TPAMI 13(4), 1991) without reflection is linear: with points as complex
     numbers, z' = a z + b and a = sum conj(z - mean z) (z' - mean z') / sum |z - mean z|^2.
 
     Args:
         points: [B, 5, 2] landmarks (x, y) in pixels of the input images.
-        target: [5, 2] template points in pixels of the crop.
+        target: [5, 2] reference landmarks in pixels of the crop.
 
     Returns:
         float64 [B, 2, 3] matrices M with crop = M @ (x, y, 1). All-zero where the points coincide or are not finite.
@@ -49,14 +46,14 @@ def similarity(points: NDArray[np.floating], target: NDArray[np.floating]) -> Do
     return np.where(fits[:, None, None], matrices, 0.0)
 
 
-def transform(matrices: NDArray[np.floating], points: NDArray[np.floating]) -> Doubles:
+def transform(matrices: AnyFloats, points: AnyFloats) -> Doubles:
     """Map points [B, P, 2] by matrices [B, 2, 3]; float64 [B, P, 2]."""
     p = np.asarray(points, dtype=np.float64)
     m = np.asarray(matrices, dtype=np.float64)[:, None]
     return np.stack([m[..., k, 0] * p[..., 0] + m[..., k, 1] * p[..., 1] + m[..., k, 2] for k in (0, 1)], axis=-1)
 
 
-def warp(images: Images, matrices: NDArray[np.floating], size_px: int) -> Images:
+def warp(images: Images, matrices: AnyFloats, size_px: int) -> Images:
     """Warp images into crops: bilinear, zero outside of the input.
 
     Where a crop shrinks its face, each output pixel is the mean of K x K bilinear samples, K being the shrink factor

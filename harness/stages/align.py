@@ -10,28 +10,30 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.components.base import Crop
-from harness.components.data import AlignedBatch, ImageBatch
+from harness.components.images import AlignedBatch, ImageBatch
 from harness.errors import StageError
-from harness.faces.faceset import ITEM_TABLES, OK, ShardWriter, write_items
-from harness.stages.context import Stage
+from harness.faces.faceset import ITEM_TABLES, OK, FaceSet, ShardWriter, write_items
+from harness.graph import AlignStage
 from harness.stages.images import SHARD_ITEMS, count_shards, describe_faces
+from harness.stages.opening import open_faces
+from harness.stages.work import Work
 
 BATCH = 64
 
 
-def prepare(stage: Stage) -> dict[str, Any]:
+def prepare(work: Work[AlignStage]) -> dict[str, Any]:
     """Count the shards that are missing."""
-    return count_shards(stage, len(_parent(stage)))
+    return count_shards(work, len(_parent(work)))
 
 
-def shard(stage: Stage, index: int) -> None:
+def shard(work: Work[AlignStage], index: int) -> None:
     """Align one slice of the parent's faces."""
-    faces, crop = _parent(stage), _crop(stage)
-    writer = ShardWriter(stage.folder, index)
+    faces, crop = _parent(work), _crop(work)
+    writer = ShardWriter(work.folder, index)
     positions = np.arange(len(faces))[index * SHARD_ITEMS : (index + 1) * SHARD_ITEMS]
-    progress = stage.run.progress(len(positions), "images")
+    progress = work.run.progress(len(positions), "images")
     for batch in faces.batches(BATCH, positions):
-        add_aligned(writer, batch, stage.component.align(batch, crop, stage.run), crop)
+        add_aligned(writer, batch, work.component.align(batch, crop, work.run), crop)
         progress.advance(len(batch))
     writer.close()
 
@@ -59,17 +61,17 @@ def add_aligned(writer: ShardWriter, batch: ImageBatch, aligned: AlignedBatch, c
         )
 
 
-def finish(stage: Stage) -> dict[str, Any]:
+def finish(work: Work[AlignStage]) -> dict[str, Any]:
     """Mark what is kept and count what was lost."""
-    shards = -(-len(_parent(stage)) // SHARD_ITEMS)
+    shards = -(-len(_parent(work)) // SHARD_ITEMS)
     keep = None
-    per_identity = stage.spec.options["per_identity"]
-    if per_identity:
-        tables = [pq.read_table(stage.folder / ITEM_TABLES / f"{i:05d}.parquet") for i in range(shards)]
+    per_identity = work.stage.per_identity
+    if work.stage.identities and per_identity:
+        tables = [pq.read_table(work.folder / ITEM_TABLES / f"{i:05d}.parquet") for i in range(shards)]
         table = pa.concat_tables(tables, promote_options="default")
-        keep = keep_first(table, stage.spec.options["identities"], per_identity)
-    items = write_items(stage.folder, shards, keep)
-    made = describe_faces(stage, items, {"view": "arcface", "size_px": stage.spec.options["crop_px"]})
+        keep = keep_first(table, work.stage.identities, per_identity)
+    items = write_items(work.folder, shards, keep)
+    made = describe_faces(work, items, {"view": "arcface", "size_px": work.stage.crop_px})
     made["counts"] |= _complete(items, per_identity)
     made["details"]["pose"] = _pose(items)
     return made
@@ -118,16 +120,17 @@ def _pose(items: pa.Table) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in groups.items() if len(values)}
 
 
-def _parent(stage: Stage) -> Any:
-    faces = stage.faces("faces")
-    assert faces is not None
+def _parent(work: Work[AlignStage]) -> FaceSet:
+    artifact = work.artifact("faces")
+    assert artifact is not None
+    faces = open_faces(artifact)
     if not len(faces):
         raise StageError("there is no image to align")
     return faces
 
 
-def _crop(stage: Stage) -> Crop:
-    return Crop("arcface", stage.spec.options["crop_px"])
+def _crop(work: Work[AlignStage]) -> Crop:
+    return Crop("arcface", work.stage.crop_px)
 
 
 def _known(values: NDArray[np.float32]) -> NDArray[np.float32] | None:

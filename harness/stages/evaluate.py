@@ -10,73 +10,73 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.components.data import Metric, PairSet, Report, Subject, TemplateSet
-from harness.components.recognizer import Recognizer
-from harness.errors import StageError
-from harness.faces.faceset import FaceSet
-from harness.stages.context import Stage
-from harness.stages.learn import check_complete
-from harness.stages.protocol import open_protocol
+from harness.components.given import Given
+from harness.components.metric import Metric, Report
+from harness.errors import StageError, unknown
+from harness.graph import EvaluateStage
+from harness.stages.completeness import check_complete
+from harness.stages.work import Work
 from harness.store.keys import digest
 
+# What of a metric was measured; the rest says how it is to be read, and has no part in a report's content.
+_MEASURED = ("name", "value", "n", "interval", "interval_over", "method", "std_folds", "protocol", "note")
 
-def finish(stage: Stage) -> dict[str, Any]:
+
+def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
     """Evaluate, and write the report."""
-    protocols: dict[str, tuple[FaceSet, PairSet]] = {}
-    templates: dict[str, tuple[FaceSet, TemplateSet]] = {}
-    digests: dict[str, str] = {}
-    for role, reference in stage.spec.parents.items():
-        if role.startswith("protocol:"):
-            artifact = stage.store.get(*reference)
-            name = role.partition(":")[2]
-            faces, pairs = open_protocol(artifact, stage.store)
-            if isinstance(pairs, PairSet):
-                protocols[name] = faces, pairs
-            else:
-                templates[name] = faces, pairs
-            digests[name] = str(artifact.manifest.details["digest"])
-    dataset, judge = stage.faces("dataset"), stage.recognizer("judge")
-    if dataset is not None:
-        check_complete(stage, dataset)
-    subject = Subject(stage.recognizer(), dataset, judge, protocols, templates, stage.faces("source"))
-    report: Report = stage.component.evaluate(subject, stage.run)
-    digests[""] = _judging_rule(stage, judge, report)
-    prefix = stage.spec.options.get("faces_of", "")
-    metrics = [_record(metric, digests, stage.spec.component, prefix) for metric in report.metrics]
+    stage, needs = work.stage, work.component.needs
+    given = work.given(needs)
+    if "dataset" in needs:
+        check_complete(stage, given.dataset)
+    report: Report = work.component.evaluate(given, work.run)
+    digests = {name: str(work.protocol(name).manifest.details["digest"]) for name in work.protocol_names}
+    digests[""] = _judging_rule(work, given, report)
+    metrics = [_record(metric, digests, stage) for metric in report.metrics]
+    _write_files(work, report)
+    (work.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    content = digest([{name: metric[name] for name in _MEASURED} for metric in metrics])
+    return {"content": content, "counts": {"metrics": len(metrics)}, "details": {}}
+
+
+def _write_files(work: Work[EvaluateStage], report: Report) -> None:
     for name, png in report.figures.items():
-        (stage.folder / "figures").mkdir(exist_ok=True)
-        (stage.folder / "figures" / f"{_prefixed(name, prefix, '-')}.png").write_bytes(png)
+        (work.folder / "figures").mkdir(exist_ok=True)
+        (work.folder / "figures" / f"{_prefixed(name, work.stage.looks_at, '-')}.png").write_bytes(png)
     for name, columns in report.tables.items():
-        (stage.folder / "tables").mkdir(exist_ok=True)
-        path = stage.folder / "tables" / f"{_prefixed(name, prefix, '-')}.parquet"
+        (work.folder / "tables").mkdir(exist_ok=True)
+        path = work.folder / "tables" / f"{_prefixed(name, work.stage.looks_at, '-')}.parquet"
         pq.write_table(pa.table(dict(columns)), path)
-    (stage.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return {"content": digest(metrics), "counts": {"metrics": len(metrics)}, "details": {}}
 
 
-def _judging_rule(stage: Stage, judge: Recognizer | None, report: Report) -> str:
+def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> str:
     """Digest of how faces were judged, for metrics that belong to no protocol."""
-    rule: list[Any] = [stage.spec.component, dataclasses.asdict(judge.takes) if judge else None, dict(report.rule)]
-    if judge is not None and not stage.spec.options.get("own_judge"):
+    judge = given.judge if work.stage.judge is not None else None
+    rule: list[Any] = [work.stage.component, dataclasses.asdict(judge.takes) if judge else None, dict(report.rule)]
+    if judge is not None and not work.stage.own_judge:
         rule.append(judge.digest)
-    faces = stage.parent("dataset")
-    if "faces_of" in stage.spec.options and faces is not None:  # the same faces for every row
-        rule.append(faces.manifest.content)
-    source = stage.parent("source")
+    dataset, source = work.artifact("dataset"), work.artifact("source")
+    if work.stage.looks_at and dataset is not None:  # the same faces for every row
+        rule.append(dataset.manifest.content)
     if source is not None:  # a comparison with other authentic faces is another measure
         rule.append(source.manifest.content)
     return digest(rule)
 
 
-def _record(metric: Metric, digests: dict[str, str], component: str, prefix: str) -> dict[str, Any]:
+def _record(metric: Metric, digests: dict[str, str], stage: EvaluateStage) -> dict[str, Any]:
+    """The metric as a result file holds it."""
+    who = stage.component
     if not math.isfinite(metric.value):
-        raise StageError(f"{component}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
-    record = dataclasses.asdict(metric)
-    record["name"] = _prefixed(metric.name, prefix, "/")
-    if metric.protocol not in digests:
-        known = ", ".join(filter(None, digests)) or "none"
-        raise StageError(f"{component}: {metric.name} names protocol {metric.protocol!r}, expected one of {known}")
-    record["protocol"] = digests[metric.protocol]
+        raise StageError(f"{who}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
+    if metric.benchmark not in digests:
+        raise StageError(f"{who}: {metric.name}: {unknown('protocol', metric.benchmark, filter(None, digests))}")
+    record = {field.name: getattr(metric, field.name) for field in dataclasses.fields(metric)}
+    sure = record.pop("uncertainty")
+    record |= dataclasses.asdict(sure)
+    record["note"] = "; ".join(filter(None, [sure.note, metric.note]))
+    record["name"] = _prefixed(metric.name, stage.looks_at, "/")
+    if metric.pairs:
+        record["pairs"] = _prefixed(metric.pairs, stage.looks_at, "-")
+    record["protocol"] = digests[record.pop("benchmark")]
     return record
 
 

@@ -3,71 +3,72 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.builtin.landmarks import LandmarksAligner
 from harness.components.base import Crop
-from harness.components.data import PairSet, TemplateSet
+from harness.components.images import ImageBatch
+from harness.components.pairs import PairSet, TemplateSet
 from harness.errors import StageError
-from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.stages import images
+from harness.faces.faceset import FaceSet, ShardWriter
+from harness.faces.landmarks import align_by_landmarks
+from harness.graph import ProtocolStage
 from harness.stages.align import add_aligned
-from harness.stages.context import Stage, open_faces, plan_length, read_plan
-from harness.store.artifacts import Artifact, Store
+from harness.stages.images import describe_faces, draw_shard, join_shards, prepare_plan
+from harness.stages.opening import PAIRS, TEMPLATES, open_faces
+from harness.stages.work import Work
 from harness.store.keys import digest
 
-PAIRS, TEMPLATES = "pairs.parquet", "templates.parquet"
 
-
-def prepare(stage: Stage) -> dict[str, Any]:
+def prepare(work: Work[ProtocolStage]) -> dict[str, Any]:
     """Plan the protocol's own faces; with a source of the suite there is nothing to draw."""
-    return {"shards": 0} if "source" in stage.spec.parents else images.prepare(stage)
+    if work.stage.source is not None:
+        return {"shards": 0}
+    return prepare_plan(work, lambda: work.component.plan(work.run))
 
 
-def shard(stage: Stage, index: int) -> None:
+def shard(work: Work[ProtocolStage], index: int) -> None:
     """Draw one slice and warp it by its landmarks: protocol images never go through detection."""
-    start = index * images.SHARD_ITEMS
-    plan = read_plan(stage.folder, start, start + images.SHARD_ITEMS)
-    crop = Crop("arcface", stage.spec.options["crop_px"])
-    aligner, writer = LandmarksAligner(), ShardWriter(stage.folder, index)
-    progress = stage.run.progress(len(plan), "images")
-    for batch in images.checked(images.sample(stage, plan), plan, stage.spec.component):
-        add_aligned(writer, batch, aligner.align(batch, crop, stage.run), crop)
-        progress.advance(len(batch))
-    writer.close()
+    crop = Crop("arcface", work.stage.crop_px)
+
+    def add(writer: ShardWriter, batch: ImageBatch) -> None:
+        add_aligned(writer, batch, align_by_landmarks(batch, crop), crop)
+
+    draw_shard(work, index, lambda plan: work.component.sample(plan, work.run), add)
 
 
-def finish(stage: Stage) -> dict[str, Any]:
+def finish(work: Work[ProtocolStage]) -> dict[str, Any]:
     """Make the pairs over the faces."""
-    parent = stage.faces("source")
-    if parent is None:
-        items = write_items(stage.folder, -(-plan_length(stage.folder) // images.SHARD_ITEMS))
-        crop = {"view": "arcface", "size_px": stage.spec.options["crop_px"]}
-        made = images.describe_faces(stage, items, crop)
-        faces = FaceSet(stage.folder, Crop(**crop))
-        if made["counts"]["rejected"]:
-            raise StageError(f"{made['counts']['rejected']} protocol faces have no landmarks; a protocol may lose none")
-    else:
-        faces = parent
-        artifact = stage.parent("source")
-        assert artifact is not None
-        made = {"content": artifact.manifest.content, "counts": {"images": len(faces)}, "details": {}}
-    pairs: PairSet | TemplateSet = stage.component.pairs(faces, stage.run)
-    definition = stage.component.definition()
+    faces, made = _source_faces(work) if work.stage.source is not None else _own_faces(work)
+    pairs: PairSet | TemplateSet = work.component.pairs(faces, work.run)
+    definition = work.component.definition()
     named = definition or {"faces": made["content"]}
-    listed = _write_pairs(stage, pairs, drawn=definition is not None)
+    listed = _write_pairs(work, pairs, drawn=definition is not None)
     made["content"] = digest([made["content"], listed])
     made["counts"]["pairs"] = len(pairs.a)
-    made["details"]["digest"] = digest([named, stage.spec.options, listed])
+    made["details"]["digest"] = digest([named, work.stage.options, listed])
     return made
 
 
-def _write_pairs(stage: Stage, pairs: PairSet | TemplateSet, drawn: bool) -> str:
+def _source_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
+    artifact = work.artifact("source")
+    assert artifact is not None
+    faces = open_faces(artifact)
+    return faces, {"content": artifact.manifest.content, "counts": {"images": len(faces)}, "details": {}}
+
+
+def _own_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
+    crop = {"view": "arcface", "size_px": work.stage.crop_px}
+    made = describe_faces(work, join_shards(work), crop)
+    if made["counts"]["rejected"]:
+        raise StageError(f"{made['counts']['rejected']} protocol faces have no landmarks; a protocol may lose none")
+    return FaceSet(work.folder, Crop("arcface", work.stage.crop_px)), made
+
+
+def _write_pairs(work: Work[ProtocolStage], pairs: PairSet | TemplateSet, drawn: bool) -> str:
     """Write the pairs, and the templates where they are pairs of such; the digest of both.
 
     The scores of drawn faces are rounded differently by different machines, as their pixels are, so they have no part
@@ -76,11 +77,11 @@ def _write_pairs(stage: Stage, pairs: PairSet | TemplateSet, drawn: bool) -> str
     columns = {"a": pairs.a, "b": pairs.b, "same": pairs.same}
     if isinstance(pairs, PairSet):
         columns["fold"] = pairs.fold
-        pq.write_table(pa.table(columns), stage.folder / PAIRS)
+        pq.write_table(pa.table(columns), work.folder / PAIRS)
         return digest({name: column.tolist() for name, column in columns.items()})
-    pq.write_table(pa.table(columns), stage.folder / PAIRS)
+    pq.write_table(pa.table(columns), work.folder / PAIRS)
     items = {"template": pairs.template, "media": pairs.media, "score": pairs.score}
-    pq.write_table(pa.table(items), stage.folder / TEMPLATES)
+    pq.write_table(pa.table(items), work.folder / TEMPLATES)
     if drawn:
         del items["score"]
     return digest({name: _array_digest(column) for name, column in {**columns, **items}.items()})
@@ -90,22 +91,3 @@ def _array_digest(column: NDArray[Any]) -> str:
     """Digest of numbers, equal for every integer type that holds them; millions of pairs are too many for JSON."""
     kind = "<f4" if column.dtype.kind == "f" else "<i8"
     return hashlib.sha256(column.astype(kind).tobytes()).hexdigest()
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    table = pq.read_table(path)
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-
-
-def open_protocol(artifact: Artifact, store: Store) -> tuple[FaceSet, PairSet | TemplateSet]:
-    """A protocol's faces and pairs."""
-    pairs: PairSet | TemplateSet
-    if (artifact.folder / TEMPLATES).exists():
-        columns = {**_arrays(artifact.folder / TEMPLATES), **_arrays(artifact.folder / PAIRS)}
-        pairs = TemplateSet(**columns)
-    else:
-        pairs = PairSet(**_arrays(artifact.folder / PAIRS))
-    if (artifact.folder / "items.parquet").exists():
-        return open_faces(artifact), pairs
-    kind, key = artifact.manifest.parents["source"].split("/")
-    return open_faces(store.get(kind, key)), pairs

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from harness.arrays import Doubles, Floats, Ints
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 BINS = 20_000  # over [-1, 1]; bin numbers fit int16, which is counted more than twice as fast as int64
 WIDTH = 2 / BINS

@@ -16,12 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.stats.allpairs import BINS, Doubles, Floats, Ints, PairHistogram, PairMoments, bin_numbers, workers
-from harness.stats.intervals import MIN_IDENTITIES, Interval, multiplicities, percentile_interval
-from harness.stats.score_intervals import NAMES, ScoreIntervals, few_missed
-from harness.stats.separability import equal_error_rate, fnmr_at_fmr, histogram_statistics
+from harness.arrays import Doubles, Floats, Ints
+from harness.stats.allpairs import BINS, PairHistogram, PairMoments, bin_numbers, workers
+from harness.stats.intervals import few_identities, multiplicities
+from harness.stats.score_intervals import NAMES, by_name, few_missed
+from harness.stats.separability import error_rates, fisher_ratio, histogram_statistics
+from harness.stats.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ _LEVELS = 256  # thresholds per family: even and geometric ones of the genuine, 
 _LOWEST = 1e-5  # share of scores at the outermost geometric threshold
 
 
-def all_pairs_intervals(
+def all_pairs_uncertainties(
     embeddings: Floats,
     labels: Ints,
     histogram: PairHistogram,
@@ -39,21 +40,18 @@ def all_pairs_intervals(
     rng: np.random.Generator,
     replicates: int = 1000,
     device: str = "cpu",
-) -> ScoreIntervals | None:
-    """Intervals of :func:`harness.stats.separability.histogram_statistics`.
+) -> dict[str, Uncertainty]:
+    """Intervals of :func:`harness.stats.separability.histogram_statistics`, by ``NAMES``.
 
     Args:
         embeddings: unit vectors, float32 [N, D].
         labels: identity of each, ascending from 0, [N].
         histogram, moments: of all their pairs.
         replicates: R.
-
-    Returns:
-        None when there are fewer than ``MIN_IDENTITIES`` identities.
     """
     identities = len(moments.genuine)
-    if identities < MIN_IDENTITIES:
-        return None
+    if few := few_identities(identities):
+        return dict.fromkeys(NAMES, Uncertainty(note=few))
     places = thresholds(histogram)
     below, above = identity_rates(embeddings, labels, places, rng, device)
     above *= moments.impostor[:, :1].astype(np.float32)  # from shares to numbers of pairs
@@ -66,7 +64,7 @@ def all_pairs_intervals(
     for row in range(replicates):
         if genuine[row, 0] > 0 and impostor[row, 0] > 0:
             rows[row] = _statistics(genuine[row], impostor[row], missed[row], passed[row])
-    return _withheld(histogram, moments, {name: percentile_interval(rows[:, k]) for k, name in enumerate(NAMES)})
+    return by_name(rows, _withheld(histogram, moments))
 
 
 def thresholds(histogram: PairHistogram) -> Ints:
@@ -81,7 +79,7 @@ def thresholds(histogram: PairHistogram) -> Ints:
 
 def identity_rates(
     embeddings: Floats, labels: Ints, places: Ints, rng: np.random.Generator, device: str = "cpu"
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Floats, Floats]:
     """Of every identity at thresholds ``places`` [T]: genuine pairs below, and share of impostor pairs not below.
 
     Returns:
@@ -115,16 +113,16 @@ def identity_rates(
     return below, above
 
 
-def _below(bins: Tensor, at: Tensor) -> NDArray[np.float32]:
+def _below(bins: Tensor, at: Tensor) -> Floats:
     """How many bin numbers lie below each of ``at``."""
     import torch
 
     counts = torch.bincount(bins, minlength=BINS + 1)
-    below: NDArray[np.float32] = (counts.cumsum(0) - counts)[at].cpu().numpy().astype(np.float32)
+    below: Floats = (counts.cumsum(0) - counts)[at].cpu().numpy().astype(np.float32)
     return below
 
 
-def _product(change: Doubles, sums: NDArray[np.float32]) -> Doubles:
+def _product(change: Doubles, sums: Floats) -> Doubles:
     """``change @ sums``, [R, T], a slice of identities at a time."""
     out = np.zeros((len(change), sums.shape[1]))
     for start in range(0, len(sums), 4096):
@@ -137,14 +135,11 @@ def _statistics(genuine: Doubles, impostor: Doubles, missed: Doubles, passed: Do
     fnmr, fmr = missed / genuine[0], np.maximum(passed, 0) / impostor[0]
     gm, im = genuine[1] / genuine[0], impostor[1] / impostor[0]
     gv, iv = max(0.0, genuine[2] / genuine[0] - gm**2), max(0.0, impostor[2] / impostor[0] - im**2)
-    fdr = (gm - im) ** 2 / (gv + iv) if gv + iv > 0 else np.nan
-    rates = equal_error_rate(fmr, fnmr)[0], fnmr_at_fmr(fmr, fnmr, 0.01), fnmr_at_fmr(fmr, fnmr, 0.001)
-    return [*rates, fdr, gm, gv**0.5, im, iv**0.5]
+    return [*error_rates(fmr, fnmr), fisher_ratio(gm, gv, im, iv), gm, gv**0.5, im, iv**0.5]
 
 
-def _withheld(histogram: PairHistogram, moments: PairMoments, found: dict[str, Interval | None]) -> ScoreIntervals:
-    """The intervals without those of rates that rest on too few errors."""
+def _withheld(histogram: PairHistogram, moments: PairMoments) -> dict[str, str]:
+    """Why rates that rest on too few errors have no interval, by name."""
     genuine, impostor = int(histogram.genuine.sum()), int(histogram.impostor.sum())
     values = histogram_statistics(histogram, moments.moments())
-    reasons = few_missed(values.eer, values.fmr100, values.fmr1000, genuine, impostor)
-    return ScoreIntervals(**found | dict.fromkeys(reasons), withheld=reasons)
+    return few_missed(values.eer, values.fmr100, values.fmr1000, genuine, impostor)

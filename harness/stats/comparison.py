@@ -25,15 +25,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, chdtri, ndtr, stdtrit
+from scipy.special import chdtri, ndtr, stdtrit
 
-Doubles = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from harness.arrays import Bools, Doubles
 
 MIN_SEEDS = 3
 SIGNIFICANCE = 0.05
@@ -107,7 +104,7 @@ def _p_value(distance: float, components: Sequence[tuple[float, int]]) -> float:
     return float(brentq(lambda p: cochran_cox(components, p) - distance, _SMALLEST_P, 1.0, xtol=1e-14))
 
 
-def mcnemar(a: NDArray[Any], b: NDArray[Any]) -> McNemar:
+def mcnemar(a: Bools, b: Bools) -> McNemar:
     """McNemar's exact test (Psychometrika 12, 1947) of the decisions of two trained models on the same pairs.
 
     It takes pairs as independent, and says nothing of other seeds: it compares models, not methods.
@@ -115,9 +112,10 @@ def mcnemar(a: NDArray[Any], b: NDArray[Any]) -> McNemar:
     Args:
         a, b: whether each pair was decided correctly, [P].
     """
+    from scipy.stats import binomtest  # late: it takes a second
+
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    both = only_a + only_b
-    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), both, 0.5))) if both else 1.0
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return McNemar(only_a, only_b, p)
 
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.stats.neighbors import Floats, Ints, centers, centers_without_each, nearest
-
-Bools = NDArray[np.bool_]
+from harness.arrays import Bools, Floats, Ints
+from harness.stats.neighbors import centers, centers_without_each, nearest
 
 # Of two identities that show one person, half of the images fall to the other one; scattered wrong labels fall to many.
 DOUBLE_SHARE = 0.25

@@ -8,12 +8,10 @@ Letters: N synthetic and M authentic images, I identities, D embedding width.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import AnyFloats, Bools, Doubles, Floats, Ints
 from harness.stats.allpairs import workers
-from harness.stats.neighbors import Doubles, Floats, Ints, centers, means, nearest
-
-Bools = NDArray[np.bool_]
+from harness.stats.neighbors import centers, means, nearest
 
 COVERAGE_K = 5  # Naeem et al., arXiv 2002.09797, section 5
 RECALL_K = 3  # Kynkaanniemi et al., arXiv 1904.06991, section 3.1
@@ -26,7 +24,7 @@ def angles_to_center(embeddings: Floats, labels: Ints) -> Doubles:
     return means(np.degrees(np.arccos(np.clip(cosines, -1, 1))), labels)
 
 
-def spreads(values: NDArray[np.floating], labels: Ints) -> Doubles:
+def spreads(values: AnyFloats, labels: Ints) -> Doubles:
     """Standard deviation (population) of a value [N] within each identity, [I]."""
     centered = values.astype(np.float64) - means(values, labels)[labels]
     out: Doubles = np.sqrt(means(centered**2, labels))

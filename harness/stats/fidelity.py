@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.arrays import Doubles, Floats
 from harness.stats.allpairs import workers
-from harness.stats.neighbors import Doubles, Floats
 
 KERNEL_DEGREE = 3  # k(x, y) = (x.y / D + 1)^3; source: Binkowski et al., arXiv 1801.01401, section 4
 _BLOCK = 1024

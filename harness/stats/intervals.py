@@ -29,21 +29,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import AnyInts, Bools, Doubles, Ints
+from harness.stats.uncertainty import LEVEL, Interval, Uncertainty
 from harness.stats.verification import tar_at_far
 
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Interval = tuple[float, float]
-
-LEVEL = 0.95
-Z_95 = 1.959963984540054  # 97.5 percent quantile of the standard normal law
 # Where the bootstrap fails (benchmarks/studies/intervals): with fewer of these, coverage falls below 92 percent.
 MIN_IDENTITIES = 30  # people to resample
 MIN_BEYOND = 30  # impostor scores beyond the threshold of a rate
 MIN_ERRORS = 10  # pairs decided wrongly (or rightly)
 MIN_FOLDS = 10  # of the field's protocols, and of the study
 _BLOCK = 4_000_000  # weights held at once
+_LACKING = "genuine or impostor pairs"
 
 
 @dataclass(frozen=True)
@@ -60,14 +56,14 @@ class PairIdentities:
     count: int
 
     @classmethod
-    def of(cls, a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> PairIdentities:
+    def of(cls, a: AnyInts, b: AnyInts) -> PairIdentities:
         """Number the identities that occur."""
         unique, index = np.unique(np.concatenate([a, b]), return_inverse=True)
         index = index.reshape(-1).astype(np.int64)
         return cls(index[: len(a)], index[len(a) :], len(unique))
 
     @classmethod
-    def known(cls, a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]], same: Bools) -> PairIdentities | None:
+    def known(cls, a: AnyInts, b: AnyInts, same: Bools) -> PairIdentities | None:
         """Number the identities; None where they are not known.
 
         That is where they contradict the labels, and where none occurs in two pairs: files without identities number
@@ -77,20 +73,10 @@ class PairIdentities:
         agree = bool(((a == b) == same).all())
         return cls.of(a, b) if agree and len(np.unique(once)) < len(once) else None
 
-    def weights(self, multiplicity: NDArray[np.integer[Any]]) -> Ints:
+    def weights(self, multiplicity: AnyInts) -> Ints:
         """Weight of each pair in replicates with multiplicities [R, I]; int64 [R, P]."""
         first = multiplicity[:, self.a].astype(np.int64)
         return np.where(self.a == self.b, first, first * multiplicity[:, self.b])
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """A 95 percent interval, what it ranges over and how it was made; or, in ``note``, why it is withheld."""
-
-    interval: Interval | None = None
-    interval_over: str = ""
-    method: str = ""
-    note: str = ""
 
 
 def few_identities(count: int) -> str:
@@ -130,31 +116,49 @@ def multiplicities(identities: int, replicates: int, rng: np.random.Generator) -
     return np.bincount(drawn.ravel(), minlength=replicates * identities).reshape(replicates, identities)
 
 
-def percentile_interval(values: Doubles, level: float = LEVEL) -> Interval | None:
-    """Central ``level`` of the replicates; None when more than a tenth of them are undefined (NaN)."""
+def percentile_interval(values: Doubles) -> Interval | None:
+    """Central 95 percent of the replicates; None when more than a tenth of them are undefined (NaN)."""
     defined = values[np.isfinite(values)]
     if len(defined) < 0.9 * len(values) or len(defined) == 0:
         return None
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def wilson(successes: int, count: int) -> Interval:
-    """Wilson's 95 percent score interval of a proportion (JASA 22, 1927), for independent trials."""
-    if count < 1:
-        raise ValueError(f"{count} trials; expected at least 1")
-    p, z2 = successes / count, Z_95**2
-    center = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z_95 / (1 + z2 / count) * sqrt(p * (1 - p) / count + z2 / (4 * count**2))
-    return float(max(0.0, center - half)), float(min(1.0, center + half))
+def bootstrapped(replicates: Doubles, lacking: str = "", method: str = "bootstrap") -> Uncertainty:
+    """What bootstrap replicates over identities, [R], say; undefined ones (NaN) are left out.
+
+    Args:
+        lacking: what an undefined replicate lacks, such as ``impostor pairs``: the reason where there are too many.
+        method: how the replicates were made.
+    """
+    interval = percentile_interval(replicates)
+    if interval is not None:
+        return Uncertainty(interval, "identities", method)
+    return Uncertainty(note=f"no interval: a tenth of the replicates or more lack {lacking}" if lacking else "")
 
 
-def mean_interval(values: Doubles, rng: np.random.Generator, replicates: int = 1000) -> Interval | None:
-    """Interval of the mean of one value per identity, [I]."""
-    if len(values) < MIN_IDENTITIES:
-        return None
-    return percentile_interval(multiplicities(len(values), replicates, rng) @ values / len(values))
+def wilson(successes: int, count: int, over: str) -> Uncertainty:
+    """Wilson's score interval of a proportion (JASA 22, 1927), for independent trials.
+
+    Args:
+        over: what the trials are, such as ``identities``.
+
+    Raises:
+        ValueError: there is no trial.
+    """
+    from scipy.stats import binomtest  # late: it takes a second
+
+    low, high = binomtest(successes, count).proportion_ci(LEVEL, method="wilson")
+    return Uncertainty((float(low), float(high)), over, "wilson")
+
+
+def mean_uncertainty(values: Doubles, rng: np.random.Generator, replicates: int = 1000) -> Uncertainty:
+    """Interval of the mean of one value per identity, [I]; withheld where there are few."""
+    if few := few_identities(len(values)):
+        return Uncertainty(note=few)
+    return bootstrapped(multiplicities(len(values), replicates, rng) @ values / len(values))
 
 
 def accuracy_uncertainty(
@@ -181,7 +185,9 @@ def accuracy_uncertainty(
         return over_folds(lambda kept: float(correct[kept].mean()), fold)
     if few := few_identities(identities.count):
         return Uncertainty(note=few)
-    return _bootstrapped(accuracy_interval(correct, same, identities, rng, replicates))
+    drawn = multiplicities(identities.count, replicates, rng)
+    # the protocol fixes how many pairs of each kind there are: each kind's accuracy is resampled, and the two are mixed
+    return bootstrapped(mean_replicates(correct[:, None], same, identities, drawn)[:, 0], _LACKING)
 
 
 def tar_uncertainty(
@@ -213,7 +219,8 @@ def tar_uncertainty(
         return over_folds(lambda kept: tar_at_far(scores[kept], same[kept], far), fold)
     if few := few_identities(identities.count):
         return Uncertainty(note=few)
-    return _bootstrapped(tar_interval(scores, same, far, identities, rng, replicates))
+    drawn = multiplicities(identities.count, replicates, rng)
+    return bootstrapped(tar_replicates(scores, same, far, identities, drawn), _LACKING)
 
 
 def over_folds(rate: Callable[[Bools], float], fold: Ints) -> Uncertainty:
@@ -234,32 +241,6 @@ def over_folds(rate: Callable[[Bools], float], fold: Ints) -> Uncertainty:
     half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread
     note = f"{unknown}, so folds are resampled, which are taken to show different people"
     return Uncertainty((max(0.0, center - half), min(1.0, center + half)), "folds", "jackknife", note)
-
-
-def _bootstrapped(interval: Interval | None) -> Uncertainty:
-    if interval is None:
-        return Uncertainty(note="no interval: a tenth of the replicates or more lack genuine or impostor pairs")
-    return Uncertainty(interval, "identities", "bootstrap")
-
-
-def accuracy_interval(
-    correct: Bools, same: Bools, pairs: PairIdentities, rng: np.random.Generator, replicates: int = 1000
-) -> Interval | None:
-    """Interval of a verification accuracy, given which pairs were decided correctly.
-
-    The protocol fixes how many genuine and impostor pairs there are, so each kind's accuracy is resampled and the two
-    are mixed in the protocol's proportion.
-
-    Args:
-        correct: [P].
-        same: genuine or not, [P].
-        pairs: the identities of the pairs.
-    """
-
-    if pairs.count < MIN_IDENTITIES:
-        return None
-    drawn = multiplicities(pairs.count, replicates, rng)
-    return percentile_interval(mean_replicates(correct[:, None], same, pairs, drawn)[:, 0])
 
 
 def mean_replicates(values: NDArray[Any], same: Bools, pairs: PairIdentities, drawn: Ints) -> Doubles:
@@ -301,10 +282,19 @@ def _weighted_sums(values: Doubles, a: Ints, b: Ints, m: Doubles) -> Doubles:
     return out
 
 
-def tar_interval(
-    scores: Doubles, same: Bools, far: float, pairs: PairIdentities, rng: np.random.Generator, replicates: int = 1000
-) -> Interval | None:
-    """Interval of :func:`harness.stats.verification.tar_at_far`; the threshold is chosen anew in each replicate."""
+def tar_replicates(scores: Doubles, same: Bools, far: float, pairs: PairIdentities, drawn: Ints) -> Doubles:
+    """:func:`harness.stats.verification.tar_at_far` in bootstrap replicates; the threshold is chosen anew in each.
+
+    Args:
+        scores: similarity of each pair, [P].
+        same: genuine or not, [P].
+        far: false accept rate.
+        pairs: the identities of the pairs.
+        drawn: multiplicities of the identities, [R, I].
+
+    Returns:
+        float64 [R]; NaN in a replicate without genuine pairs.
+    """
     order = np.argsort(-scores[~same], kind="stable")
     impostor, genuine = scores[~same][order], scores[same]
     by_genuine = np.argsort(-genuine, kind="stable")
@@ -318,12 +308,8 @@ def tar_interval(
         place = (negative <= far * negative[:, -1:] + 1e-9).sum(axis=1)
         return _ratio(np.take_along_axis(positive, accepted[place][:, None], axis=1)[:, 0], positive[:, -1])
 
-    if pairs.count < MIN_IDENTITIES:
-        return None
-    drawn = multiplicities(pairs.count, replicates, rng)
     step = max(1, _BLOCK // max(1, len(pairs.a)))
-    parts = [tar(pairs.weights(drawn[start : start + step])) for start in range(0, replicates, step)]
-    return percentile_interval(np.concatenate(parts))
+    return np.concatenate([tar(pairs.weights(drawn[start : start + step])) for start in range(0, len(drawn), step)])
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Doubles:

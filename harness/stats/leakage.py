@@ -13,11 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.stats.neighbors import Floats, Ints, centers, nearest
-
-Bools = NDArray[np.bool_]
+from harness.arrays import Bools, Floats, Ints
+from harness.stats.neighbors import centers, nearest
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,9 @@ Letters: N queries, M references, I identities, D embedding width.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import AnyFloats, Bools, Doubles, Floats, Ints
 from harness.stats.allpairs import workers
-
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Numbers = NDArray[np.floating] | NDArray[np.bool_]
 
 _PRODUCTS = 4_000_000  # cosines held at once by a thread
 
@@ -62,7 +57,7 @@ def centers_without_each(embeddings: Floats, labels: Ints) -> Floats:
     return _unit(sums(embeddings, labels)[labels] - embeddings)
 
 
-def sums(values: Numbers, labels: Ints) -> Doubles:
+def sums(values: AnyFloats | Bools, labels: Ints) -> Doubles:
     """Sums of rows [N, ...] by label from 0, float64 [I, ...]."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
@@ -70,7 +65,7 @@ def sums(values: Numbers, labels: Ints) -> Doubles:
     return out
 
 
-def means(values: Numbers, labels: Ints) -> Doubles:
+def means(values: AnyFloats | Bools, labels: Ints) -> Doubles:
     """Means of values [N] by label from 0, [I]."""
     out: Doubles = sums(values, labels) / np.bincount(labels)
     return out

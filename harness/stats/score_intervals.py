@@ -9,44 +9,22 @@ Letters: I identities, R replicates, T thresholds, G genuine and N impostor scor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
-from harness.stats.intervals import (
-    MIN_ERRORS,
-    Doubles,
-    Interval,
-    Ints,
-    few_beyond,
-    few_identities,
-    multiplicities,
-    percentile_interval,
-)
-from harness.stats.separability import equal_error_rate, fnmr_at_fmr
+from harness.arrays import Doubles, Ints
+from harness.stats.intervals import MIN_ERRORS, bootstrapped, few_beyond, few_identities, multiplicities
+from harness.stats.separability import error_rates, fisher_ratio
+from harness.stats.uncertainty import Uncertainty
 
 NAMES = ("eer", "fmr100", "fmr1000", "fdr", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std")
 _TABLE_IDENTITIES = 1024  # up to so many, products m_i m_j are looked up in a table
 _GRID = 4096  # thresholds of a bootstrap replicate, per score set; all of them where there are fewer
 
 
-@dataclass(frozen=True)
-class ScoreIntervals:
-    """Intervals of :class:`harness.stats.separability.ScoreStatistics`; None where withheld, for the reason given."""
-
-    eer: Interval | None
-    fmr100: Interval | None
-    fmr1000: Interval | None
-    fdr: Interval | None
-    genuine_mean: Interval | None
-    genuine_std: Interval | None
-    impostor_mean: Interval | None
-    impostor_std: Interval | None
-    withheld: Mapping[str, str] = field(default_factory=dict)
-
-
-def score_intervals(
+def score_uncertainties(
     genuine: Doubles,
     genuine_identity: Ints,
     impostor: Doubles,
@@ -55,8 +33,8 @@ def score_intervals(
     identities: int,
     rng: np.random.Generator,
     replicates: int = 1000,
-) -> ScoreIntervals | None:
-    """Intervals of separability statistics.
+) -> dict[str, Uncertainty]:
+    """Intervals of separability statistics, by ``NAMES``.
 
     Rates are evaluated on up to 4,096 genuine and 4,096 impostor scores as thresholds (evenly by rank, and the highest
     half of the impostor ones densely, where FMR100 and FMR1000 lie); with fewer scores that is all of them.
@@ -66,12 +44,9 @@ def score_intervals(
         impostor: scores [N]; ``impostor_a`` and ``impostor_b`` [N] say whose. Identities count from 0.
         identities: I.
         replicates: R; the time is about R (N + G) * 5 ns on one CPU thread.
-
-    Returns:
-        None when there are fewer identities than :data:`harness.stats.intervals.MIN_IDENTITIES`.
     """
-    if few_identities(identities):
-        return None
+    if few := few_identities(identities):
+        return dict.fromkeys(NAMES, Uncertainty(note=few))
     grid = _thresholds(np.sort(genuine), np.sort(impostor))
     everyone = np.ones((1, identities), dtype=np.int64)  # the first replicate is the sample itself
     drawn = np.concatenate([everyone, multiplicities(identities, replicates, rng)])
@@ -82,14 +57,17 @@ def score_intervals(
         if g.total > 0 and i.total > 0:
             fnmr = g.below / g.total
             fmr = (i.total - i.below) / i.total
-            spread = g.variance + i.variance
-            fdr = (g.mean - i.mean) ** 2 / spread if spread > 0 else np.nan
-            rates = (equal_error_rate(fmr, fnmr)[0], fnmr_at_fmr(fmr, fnmr, 0.01), fnmr_at_fmr(fmr, fnmr, 0.001))
-            rows[index] = (*rates, fdr, g.mean, sqrt(g.variance), i.mean, sqrt(i.variance))
+            fdr = fisher_ratio(g.mean, g.variance, i.mean, i.variance)
+            moments = g.mean, sqrt(g.variance), i.mean, sqrt(i.variance)
+            rows[index] = (*error_rates(fmr, fnmr), fdr, *moments)
     eer, fmr100, fmr1000 = rows[0, :3].tolist()
-    withheld = few_missed(eer, fmr100, fmr1000, len(genuine), len(impostor))
-    found = {name: percentile_interval(column) for name, column in zip(NAMES, rows[1:].T, strict=True)}
-    return ScoreIntervals(**found | dict.fromkeys(withheld), withheld=withheld)
+    return by_name(rows[1:], few_missed(eer, fmr100, fmr1000, len(genuine), len(impostor)))
+
+
+def by_name(rows: Doubles, withheld: Mapping[str, str]) -> dict[str, Uncertainty]:
+    """Intervals from replicates of ``NAMES``, [R, 8], but for those that are withheld, with the reason."""
+    reasons = {name: Uncertainty(note=reason) for name, reason in withheld.items()}
+    return {name: reasons.get(name) or bootstrapped(rows[:, place]) for place, name in enumerate(NAMES)}
 
 
 def few_missed(eer: float, fmr100: float, fmr1000: float, genuine: int, impostor: int) -> dict[str, str]:

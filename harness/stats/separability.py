@@ -11,15 +11,16 @@ Letters: G genuine scores, N impostor scores, T thresholds.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Doubles
 from harness.stats.allpairs import EDGES, PairHistogram
 
-Doubles = NDArray[np.float64]
+Moments = tuple[float, float, float, float]  # genuine mean and standard deviation, impostor mean and standard deviation
 
 _ROUNDING = 1e-20  # a variance of cosines below this is rounding error
 
@@ -52,16 +53,18 @@ class ScoreStatistics:
     fdr: float
 
 
-def fisher_ratio(genuine_mean: float, genuine_std: float, impostor_mean: float, impostor_std: float) -> float:
-    """Fisher discriminant ratio from moments; it reproduces the rows that NegFaceDiff (arXiv 2508.09661) printed.
+def fisher_ratio(genuine_mean: float, genuine_variance: float, impostor_mean: float, impostor_variance: float) -> float:
+    """Fisher discriminant ratio from moments, NaN where no score varies.
 
-    Raises:
-        ValueError: both score sets are constant.
+    It reproduces the rows that NegFaceDiff (arXiv 2508.09661) printed.
     """
-    variance = genuine_std**2 + impostor_std**2
-    if not variance > _ROUNDING:
-        raise ValueError("all genuine and all impostor scores are equal; expected scores that vary")
-    return (genuine_mean - impostor_mean) ** 2 / variance
+    variance = genuine_variance + impostor_variance
+    return (genuine_mean - impostor_mean) ** 2 / variance if variance > 0 else math.nan
+
+
+def error_rates(fmr: Doubles, fnmr: Doubles) -> tuple[float, float, float]:
+    """EER, FMR100 and FMR1000 over ascending thresholds."""
+    return equal_error_rate(fmr, fnmr)[0], fnmr_at_fmr(fmr, fnmr, 0.01), fnmr_at_fmr(fmr, fnmr, 0.001)
 
 
 def score_statistics(genuine: Doubles, impostor: Doubles) -> ScoreStatistics:
@@ -75,7 +78,7 @@ def score_statistics(genuine: Doubles, impostor: Doubles) -> ScoreStatistics:
     return _statistics(thresholds, fmr, fnmr, (gm, gs, im, is_))
 
 
-def histogram_statistics(histogram: PairHistogram, moments: tuple[float, float, float, float]) -> ScoreStatistics:
+def histogram_statistics(histogram: PairHistogram, moments: Moments) -> ScoreStatistics:
     """All statistics from histograms: rates of scores rounded down to their bin's lower edge, and exact moments.
 
     Rates at an edge are those of the scores themselves, so only the choice of the threshold is coarser. The threshold
@@ -96,11 +99,9 @@ def histogram_statistics(histogram: PairHistogram, moments: tuple[float, float, 
     return _statistics(EDGES[held], fmr, fnmr, moments)
 
 
-def _statistics(
-    thresholds: Doubles, fmr: Doubles, fnmr: Doubles, moments: tuple[float, float, float, float]
-) -> ScoreStatistics:
+def _statistics(thresholds: Doubles, fmr: Doubles, fnmr: Doubles, moments: Moments) -> ScoreStatistics:
     eer, at = equal_error_rate(fmr, fnmr)
-    fdr = fisher_ratio(*moments)
+    fdr = _fdr(moments)
     return ScoreStatistics(
         eer=eer,
         eer_threshold=float(thresholds[at]),
@@ -125,7 +126,7 @@ def pyeer_statistics(genuine: Doubles, impostor: Doubles) -> ScoreStatistics:
         from pyeer.eer_info import get_eer_stats
 
         s = get_eer_stats(genuine, impostor)
-    fdr = fisher_ratio(float(s.gmean), float(s.gstd), float(s.imean), float(s.istd))
+    fdr = _fdr((float(s.gmean), float(s.gstd), float(s.imean), float(s.istd)))
     return ScoreStatistics(
         eer=float(s.eer),
         eer_threshold=float(s.eer_th),
@@ -160,6 +161,18 @@ def equal_error_rate(fmr: Doubles, fnmr: Doubles) -> tuple[float, int]:
 def fnmr_at_fmr(fmr: Doubles, fnmr: Doubles, target: float) -> float:
     """FNMR at the threshold whose FMR is nearest to ``target`` (the lowest threshold on ties)."""
     return float(fnmr[np.abs(fmr - target).argmin()])
+
+
+def _fdr(moments: Moments) -> float:
+    """The Fisher ratio of all scores.
+
+    Raises:
+        ValueError: both score sets are constant.
+    """
+    genuine_mean, genuine_std, impostor_mean, impostor_std = moments
+    if not genuine_std**2 + impostor_std**2 > _ROUNDING:
+        raise ValueError("all genuine and all impostor scores are equal; expected scores that vary")
+    return fisher_ratio(genuine_mean, genuine_std**2, impostor_mean, impostor_std**2)
 
 
 def _check_both(genuine: int, impostor: int) -> None:

@@ -12,26 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.intervals import (
-    Doubles,
-    Interval,
-    Ints,
-    Uncertainty,
-    few_beyond,
-    few_genuine,
-    few_identities,
-    multiplicities,
-    percentile_interval,
-)
-from harness.stats.verification import Bools, unit
-
-Integers = NDArray[np.integer[Any]]
-Floating = NDArray[np.floating[Any]]
+from harness.arrays import AnyFloats, AnyInts, Bools, Doubles, Ints
+from harness.stats.intervals import bootstrapped, few_beyond, few_genuine, few_identities, multiplicities
+from harness.stats.uncertainty import Uncertainty
+from harness.stats.verification import unit
 
 # The rates at which IJB-B and IJB-C report. Source: Whitelam et al., CVPRW 2017; Maze et al., ICB 2018.
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -39,7 +27,7 @@ _TAIL = 1.5  # impostor pairs a bootstrap keeps, over those that the highest rat
 _REPLICATES_AT_ONCE = 50
 
 
-def image_features(plain: Floating, mirrored: Floating | None, keep_norm: bool = True) -> Doubles:
+def image_features(plain: AnyFloats, mirrored: AnyFloats | None, keep_norm: bool = True) -> Doubles:
     """The feature of each image, float64 [B, D]: the sum of the raw embeddings of the image and its mirror image.
 
     Args:
@@ -53,7 +41,7 @@ def image_features(plain: Floating, mirrored: Floating | None, keep_norm: bool =
     return out if keep_norm else unit(out)
 
 
-def image_weights(template: Integers, media: Integers, score: Floating | None = None) -> Doubles:
+def image_weights(template: AnyInts, media: AnyInts, score: AnyFloats | None = None) -> Doubles:
     """The weight of each image in the sum of its template, float64 [N].
 
     The mean over a medium of score times feature, summed over the media of a template, is a sum over images with the
@@ -82,7 +70,7 @@ class TemplateSums:
     def __init__(self, count: int, width: int) -> None:
         self._sums: Doubles = np.zeros((count, width))
 
-    def add(self, template: Integers, weight: Floating, features: Floating) -> None:
+    def add(self, template: AnyInts, weight: AnyFloats, features: AnyFloats) -> None:
         """Add a batch: template [B] from 0, weight [B], features [B, D]."""
         from scipy.sparse import csr_array  # late: listing components must not load scipy
 
@@ -95,7 +83,7 @@ class TemplateSums:
         return unit(self._sums)
 
 
-def pair_scores(vectors: Doubles, a: Integers, b: Integers) -> Doubles:
+def pair_scores(vectors: Doubles, a: AnyInts, b: AnyInts) -> Doubles:
     """Cosine similarity of each pair of templates, float64 [P].
 
     Pairs are taken by their first template, whose vector then stays in the cache: it is half the memory traffic of
@@ -194,7 +182,7 @@ class PairSubjects:
     count: int
 
     @classmethod
-    def known(cls, subject: Integers, a: Integers, b: Integers, same: Bools) -> PairSubjects | None:
+    def known(cls, subject: AnyInts, a: AnyInts, b: AnyInts, same: Bools) -> PairSubjects | None:
         """Look the subjects of pairs up; None where they contradict the labels.
 
         Args:
@@ -234,10 +222,9 @@ def tar_uncertainties(
     if wanted:
         assert subjects is not None
         fars = [points[place].far for place in wanted]
-        made = _tar_intervals(scores, same, fars, subjects, multiplicities(subjects.count, replicates, rng))
-        for place, interval in zip(wanted, made, strict=True):
-            missing = Uncertainty(note="no interval: a tenth of the replicates or more lack impostor pairs")
-            out[place] = missing if interval is None else Uncertainty(interval, "identities", "bootstrap")
+        made = _tar_replicates(scores, same, fars, subjects, multiplicities(subjects.count, replicates, rng))
+        for place, rates in zip(wanted, made.T, strict=True):
+            out[place] = bootstrapped(rates, "impostor pairs")
     return [found for found in out if found is not None]
 
 
@@ -256,10 +243,10 @@ def _plain_uncertainty(
     return Uncertainty(note=few) if few else None
 
 
-def _tar_intervals(
+def _tar_replicates(
     scores: Doubles, same: Bools, fars: Sequence[float], subjects: PairSubjects, drawn: Ints
-) -> list[Interval | None]:
-    """One interval per rate. Of the impostor pairs only the highest are held: no threshold lies below them."""
+) -> Doubles:
+    """The rates in each replicate, [R, F]. Of the impostor pairs only the highest are held: no threshold lies below."""
     genuine = np.flatnonzero(same)
     genuine = genuine[np.argsort(-scores[genuine], kind="stable")]
     impostor = np.flatnonzero(~same)
@@ -281,7 +268,7 @@ def _tar_intervals(
         if total > 0 and positive[-1] > 0:
             reached = whole | (place < kept)  # else the threshold lies below the tail
             rates[row] = np.where(reached, positive[above[place]] / positive[-1], np.nan)
-    return [percentile_interval(column) for column in rates.T]
+    return rates
 
 
 def _impostor_totals(same: Bools, subjects: PairSubjects, drawn: Ints) -> Iterator[float]:

@@ -6,13 +6,10 @@ Letters: P pairs, K folds, T thresholds, D embedding width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from harness.arrays import AnyFloats, AnyInts, Bools, Doubles, Ints
 
 # Reference protocol (ArcFace and its descendants): squared distances of unit vectors lie in [0, 4].
 THRESHOLDS: Doubles = np.arange(0, 4, 0.01)
@@ -43,7 +40,7 @@ class FoldResult:
         return float(self.accuracy.std())
 
 
-def unit(embeddings: NDArray[np.floating]) -> Doubles:
+def unit(embeddings: AnyFloats) -> Doubles:
     """Rows [N, D] divided by their L2 norm, float64; a zero row stays zero, NaN stays NaN."""
     x = np.asarray(embeddings, dtype=np.float64)
     norms = np.linalg.norm(x, axis=1, keepdims=True)
@@ -52,7 +49,7 @@ def unit(embeddings: NDArray[np.floating]) -> Doubles:
     return out
 
 
-def flip_fused(plain: NDArray[np.floating], mirrored: NDArray[np.floating]) -> Doubles:
+def flip_fused(plain: AnyFloats, mirrored: AnyFloats) -> Doubles:
     """Unit vectors of the sum of two raw embeddings [N, D], of images and their mirror images (reference flip test)."""
     return unit(np.asarray(plain, dtype=np.float64) + np.asarray(mirrored, dtype=np.float64))
 
@@ -64,7 +61,7 @@ def squared_distances(first: Doubles, second: Doubles) -> Doubles:
     return out
 
 
-def fold_accuracies(distances: Doubles, same: Bools, fold: NDArray[np.integer[Any]]) -> FoldResult:
+def fold_accuracies(distances: Doubles, same: Bools, fold: AnyInts) -> FoldResult:
     """Accuracy of each fold at the threshold that is best on the other folds.
 
     A pair is called "same" if its distance is below the threshold (strictly). Of equally good thresholds the lowest
@@ -92,12 +89,18 @@ def fold_accuracies(distances: Doubles, same: Bools, fold: NDArray[np.integer[An
     return FoldResult(accuracy, threshold, correct)
 
 
-def _hits(distances: Doubles, same: Bools) -> NDArray[np.int64]:
+def _hits(distances: Doubles, same: Bools) -> Ints:
     """Number of correct decisions at each threshold, int64 [T]."""
     genuine, impostor = np.sort(distances[same]), np.sort(distances[~same])
     accepted = np.searchsorted(genuine, THRESHOLDS, side="left")  # distance < threshold
     rejected = len(impostor) - np.searchsorted(impostor, THRESHOLDS, side="left")
     return (accepted + rejected).astype(np.int64)
+
+
+def rate_name(far: float) -> str:
+    """A false accept rate as metrics are named: 0.01 as ``1e-2``, 0.005 as ``5e-3``."""
+    mantissa, exponent = f"{far:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def tar_at_far(scores: Doubles, same: Bools, far: float) -> float:

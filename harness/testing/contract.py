@@ -18,20 +18,24 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from harness.arrays import Floats, Images, Ints
 from harness.components import (
     AlignedBatch,
     Aligner,
     Component,
     Crop,
+    FittedGenerator,
     Generator,
+    Given,
     ImageBatch,
-    Model,
     Request,
     Run,
     SamplePlan,
     Source,
 )
-from harness.components.data import Floats, Images, Ints
+from harness.components.given import NOTHING
+from harness.components.roles import check_roles
+from harness.errors import InputError, StageError
 
 # Packages that take a second or more to import; listing plugins and checking a suite must not wait for them.
 HEAVY = ("torch", "torchvision", "mlflow", "tensorflow", "jax", "pandas", "scipy", "matplotlib")
@@ -41,33 +45,30 @@ IDENTITIES, PER_IDENTITY = 3, 4
 Sample = Callable[[SamplePlan], Iterable[ImageBatch]]
 
 
-def check_generator(
-    generator: Generator, model: Model | None = None, contexts: Floats | None = None, levels: int = 0
-) -> None:
-    """Check a generator: its plan, its images, its settings, license and code.
+def check_generator(generator: Generator, given: Given = NOTHING, levels: int = 0) -> None:
+    """Check a generator: its plan, its images, its needs, settings, license and code.
 
     Args:
         generator: with small settings; about 80 images are drawn.
-        model: what it samples from, if it needs one.
-        contexts: float32 [I, D], one per identity, if it needs them; I becomes the number of identities.
-        levels: grey levels by which an image may differ when it is drawn in other company. 0 for arithmetic on single
+        given: what it needs to plan and sample. With contexts [I, D], I becomes the number of identities.
+        levels: gray levels by which an image may differ when it is drawn in other company. 0 for arithmetic on single
             images; 2 for a network on a GPU or with another batch size.
     """
     who, seed = _name(generator), 7
-    identities = IDENTITIES if contexts is None else len(contexts)
-    assert not generator.needs_contexts or contexts is not None, f"{who} needs contexts; give the check some"
-    request = Request(identities, PER_IDENTITY, contexts, "none" if contexts is None else "test")
     check_component(generator)
     check_own_code(generator)
-    plan = generator.plan(request, model, Run(seed))
-    _check_plan(plan, generator.plan(request, model, Run(seed)), who)
+    given = _asked_for(generator, given)
+    identities = len(given.contexts) if "contexts" in generator.needs else IDENTITIES
+    request = Request(identities, PER_IDENTITY)
+    plan = generator.plan(request, given, Run(seed))
+    _check_plan(plan, generator.plan(request, given, Run(seed)), who)
     made = np.unique(plan.identities, return_counts=True)[1].tolist()
     wanted = [PER_IDENTITY] * identities
     assert made == wanted, f"{who} plans {made} images per identity, expected what the request says: {wanted}"
-    faces = _check_sampling(plan, lambda part: generator.sample(part, model, Run(seed)), who, levels)
+    faces = _check_sampling(plan, lambda part: generator.sample(part, given, Run(seed)), who, levels)
     other = Run(seed + 1)
-    other_plan = generator.plan(request, model, other)
-    other_faces = _drawn(other_plan, lambda part: generator.sample(part, model, other), who)
+    other_plan = generator.plan(request, given, other)
+    other_faces = _drawn(other_plan, lambda part: generator.sample(part, given, other), who)
     same_images = all(np.array_equal(a, b) for a, b in zip(faces, other_faces, strict=True))
     assert not same_images, f"{who} draws the same images with two seeds; take noise from run.noise or run.generator"
 
@@ -88,7 +89,7 @@ def check_aligner(aligner: Aligner, batch: ImageBatch, size_px: int = 32, levels
         aligner: the aligner.
         batch: a few images for it, with landmarks if it wants them; not all of them need to show a face.
         size_px: S, side of the crop.
-        levels: grey levels by which a crop may differ when its image comes in other company.
+        levels: gray levels by which a crop may differ when its image comes in other company.
     """
     who, crop, run = _name(aligner), Crop("arcface", size_px), Run(0)
     check_component(aligner)
@@ -108,10 +109,12 @@ def check_aligner(aligner: Aligner, batch: ImageBatch, size_px: int = 32, levels
 
 
 def check_component(component: Component) -> None:
-    """Check what every component has: settings that survive JSON and explain themselves, a license, code to digest."""
-    from harness.store.keys import digest, source_digest
+    """Check what every component has: needs, settings that survive JSON and explain themselves, a license, and code."""
+    from harness.code import code_of
+    from harness.store.keys import digest
 
     who, settings = _name(component), component.settings
+    _check_needs(component)
     again = type(settings).model_validate_json(settings.model_dump_json())
     assert again == settings, f"{who}: its settings come back from JSON as {again!r}, expected {settings!r}"
     digest(component.identity())  # plain JSON values, or the stage has no key
@@ -124,15 +127,31 @@ def check_component(component: Component) -> None:
         assert not silent, f"{who}: {schema.__name__} has no description (unit, range, source) of {', '.join(silent)}"
     name = component.license.name
     assert name not in ("", "unknown"), f"{who} has no license; set license = License(NAME, URL, commercial_use)"
-    for module in component.code_modules():
-        source_digest(module)
+    code_of(type(component))
+
+
+def _check_needs(component: Component) -> None:
+    """Roles are known, kinds are said for those that have kinds, and what is fitted is of a kind."""
+    who = _name(component)
+    fits = isinstance(component, FittedGenerator)
+    try:
+        check_roles(who, component.needs | frozenset(component.accepts) | getattr(component, "fit_needs", frozenset()))
+    except InputError as error:
+        raise AssertionError(str(error)) from error
+    assert "model" not in component.needs or component.accepts.get("model"), (
+        f"{who} needs a model but accepts none; set accepts = {{'model': frozenset({{KIND}})}}"
+    )
+    stray = component.accepts.keys() - component.needs - ({"autoencoder"} if fits else set())
+    assert not stray, f"{who} accepts kinds for {', '.join(sorted(stray))}, which it does not need"
+    assert not fits or hasattr(component, "fits"), f"{who} can be fitted; set fits to the kind of Model it gives"
 
 
 def check_own_code(component: Component) -> None:
-    """Check that ``code`` names the class's own module, so that an edit of it never meets a stale result."""
-    own, code = type(component).__module__, component.code_modules()
-    covered = any(own == module or own.startswith(f"{module}.") for module in code)
-    assert covered, f"{_name(component)}: code is {code}, expected {own!r} or its package among them"
+    """Check that the code its results depend on has the class's own module, so that an edit never meets a stale one."""
+    from harness.code import code_of
+
+    own, code = type(component).__module__, sorted(code_of(type(component)))
+    assert own in code, f"{_name(component)}: code is {code}, expected {own!r} or its package among them"
 
 
 def check_light_import(*modules: str) -> None:
@@ -143,6 +162,17 @@ def check_light_import(*modules: str) -> None:
     heavy = sorted(set(HEAVY) & set(done.stdout.split()))
     text = "import them inside the methods, or under TYPE_CHECKING"
     assert not heavy, f"{', '.join(modules)} imports {', '.join(heavy)} when it is imported; {text}"
+
+
+def _asked_for(component: Component, given: Given) -> Given:
+    """What the component needs and nothing else, as a run gives it."""
+    roles = {}
+    for role in sorted(component.needs):
+        try:
+            roles[role] = getattr(given, role)
+        except StageError:
+            raise AssertionError(f"{_name(component)} needs {role}; give the check some: Given({role}=...)") from None
+    return Given(**roles)
 
 
 def _name(component: Component) -> str:
@@ -196,7 +226,6 @@ def _check_sampling(plan: SamplePlan, sample: Sample, who: str, levels: int) -> 
 
 def _drawn(plan: SamplePlan, sample: Sample, who: str) -> list[Images]:
     """The images of a plan, row for row, drawn and checked (shape, type, order) as in a run; sizes may differ."""
-    from harness.errors import StageError
     from harness.stages.images import checked
 
     images: list[Images] = []
@@ -242,7 +271,7 @@ def _check_same(expected: Images, got: Images, where: str, levels: int) -> None:
     assert expected.shape == got.shape, f"{where}: {list(got.shape)} pixels, before {list(expected.shape)}"
     off = int(np.abs(expected.astype(np.int16) - got.astype(np.int16)).max()) if expected.size else 0
     text = "an image may depend on its own row and run.noise only"
-    assert off <= levels, f"{where}: differs by up to {off} grey levels, at most {levels} are allowed; {text}"
+    assert off <= levels, f"{where}: differs by up to {off} gray levels, at most {levels} are allowed; {text}"
 
 
 def _plan_rows(plan: SamplePlan, rows: Ints) -> SamplePlan:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.arrays import Floats
 from harness.components import Model
-from harness.components.data import Floats
 from harness.diffusion.autoencoder import SmallAutoencoder, SmallConfig
 from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
@@ -36,22 +36,22 @@ def wake(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def tiny_first_stage() -> SmallAutoencoder:
+def tiny_autoencoder() -> SmallAutoencoder:
     """Latents 4 x 8 x 8 of images of 32 px; a random denoiser leaves large latents, so its input is scaled down."""
-    stage = SmallAutoencoder(SmallConfig(4, 16, 32)).eval()
-    for layer, factor in ((stage.decoder[0], 0.02), (stage.decoder[-2], 3.0)):
+    autoencoder = SmallAutoencoder(SmallConfig(4, 16, 32)).eval()
+    for layer, factor in ((autoencoder.decoder[0], 0.02), (autoencoder.decoder[-2], 3.0)):
         assert isinstance(layer, nn.Conv2d)
         layer.weight.mul_(factor)
-    return stage
+    return autoencoder
 
 
 def tiny_model() -> Model:
     """A ``latent-diffusion/1`` with contexts of width 16 and T = 24."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet, stage = ConditionalUNet(TINY_CONFIG), tiny_first_stage()
+        unet, autoencoder = ConditionalUNet(TINY_CONFIG), tiny_autoencoder()
         wake(unet)
-    parts = LatentDiffusion(unet.eval(), stage, linear_schedule(TINY_T), TINY_PX)
+    parts = LatentDiffusion(unet.eval(), autoencoder, linear_schedule(TINY_T), TINY_PX)
     named = {f"{UNET}{name}": tensor for name, tensor in unet.state_dict().items()}
     return Model(KIND, parts.settings(), parts.tensors(named, torch.float32))
 

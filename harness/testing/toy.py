@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from harness import noise
-from harness.components import Generator, ImageBatch, Model, Run, SamplePlan, Settings
+from harness.arrays import Doubles, Images
+from harness.components import Generator, Given, ImageBatch, Run, SamplePlan, Settings
 from harness.components.base import APACHE
 
 
@@ -24,9 +25,8 @@ class Toy(Generator):
 
     Settings = ToySettings
     license = APACHE
-    code = ("harness.testing.toy", "harness.noise")
 
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
         """Draw every planned image by itself."""
         for batch in plan.batches(64):
             who = noise.uniform(run.seed, batch.identities.tolist(), [0] * len(batch), 10, "toy-identity")
@@ -36,7 +36,7 @@ class Toy(Generator):
             yield ImageBatch(batch.identities, batch.samples, images)
 
 
-def _draw(values: np.ndarray, size: int) -> np.ndarray:
+def _draw(values: Doubles, size: int) -> Images:
     """One face from ten numbers in (0, 1); uint8 [size, size, 3]."""
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
     skin, back = 0.45 + 0.5 * values[0:3], 0.3 * values[3:6]

@@ -25,7 +25,7 @@ from harness.results import FILE_NAME, SUITE_FILE, Result, iterate_results
 from harness.tracking.content import Content, logged_curves
 
 if TYPE_CHECKING:
-    from harness.plan import SuitePlan
+    from harness.graph import SuitePlan
 
 log = logging.getLogger(__name__)
 

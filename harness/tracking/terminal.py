@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from harness.plan import SuitePlan
+    from harness.graph import SuitePlan
 
 INTERVAL_S = 20.0  # plain lines: at most one per stage in this time, unless
 FRACTION = 0.25  # this much of the stage was done since the last one
@@ -51,7 +51,7 @@ class Terminal:
     ) -> None:
         from rich.console import Console
 
-        from harness.tracking.tables import file_width
+        from harness.reading.tables import file_width
 
         self._err = err or Console(stderr=True, highlight=False)
         self._out = out or Console(highlight=False, width=None if sys.stdout.isatty() else file_width())
@@ -136,8 +136,7 @@ class Terminal:
             self._show_places(workdir, results)
 
     def _show_board(self, suite: str, workdir: Path) -> None:
-        from harness import leaderboard
-        from harness.tracking import tables
+        from harness.reading import leaderboard, tables
 
         try:
             tables.render(leaderboard.load(workdir, suite), self._out)

@@ -14,7 +14,7 @@ from harness.builtin.faceworld import FaceWorldSettings, FaceWorldSource
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.builtin.landmarks import LandmarksAligner
 from harness.builtin.no_alignment import NoAlignment
-from harness.components import Aligner, Crop, Generator, ImageBatch, Model, Run
+from harness.components import Aligner, Crop, Generator, Given, ImageBatch, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.render import render
 from harness.plugins import registry
@@ -58,7 +58,7 @@ def test_toy() -> None:
 
 @pytest.mark.parametrize("generator", [Authentic(), ImagesRow()], ids=["authentic", "images"])
 def test_rows_of_existing_images(generator: Generator, faces: FaceSet) -> None:
-    check_generator(generator, Model("faces/1", faces=faces))
+    check_generator(generator, Given(source=faces))
 
 
 def test_faceworld_source() -> None:

@@ -17,9 +17,9 @@ from harness.components import (
     Component,
     Crop,
     Generator,
+    Given,
     ImageBatch,
     License,
-    Model,
     Request,
     Run,
     SamplePlan,
@@ -43,7 +43,7 @@ class Good(Generator):
     license = License("MIT")
     code = (__name__,)
 
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
         for rows in plan.batches(5):
             yield ImageBatch(rows.identities, rows.samples, self.draw(rows, run))
 
@@ -78,29 +78,29 @@ class Floats(Good):
         return super().draw(rows, run) / 255
 
 
-class Grey(Good):
+class Gray(Good):
     def draw(self, rows: SamplePlan, run: Run) -> Any:
         return super().draw(rows, run)[..., 0]
 
 
 class WrongOrder(Good):
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
-        for batch in super().sample(plan, model, run):
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
+        for batch in super().sample(plan, given, run):
             yield ImageBatch(batch.identities[::-1], batch.samples[::-1], batch.images[::-1])
 
 
 class StopsEarly(Good):
-    def sample(self, plan: SamplePlan, model: Model | None, run: Run) -> Iterator[ImageBatch]:
-        yield next(super().sample(plan, model, run))
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
+        yield next(super().sample(plan, given, run))
 
 
 class PlansLess(Good):
-    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         return SamplePlan.grid(request.identities, request.per_identity - 1)
 
 
 class RandomPlan(Good):
-    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         style = np.random.default_rng().normal(size=request.identities * request.per_identity).astype(np.float32)
         return SamplePlan.grid(request.identities, request.per_identity, items={"style": style})
 
@@ -130,7 +130,7 @@ def test_a_good_generator_passes() -> None:
         (GlobalNoise, "the whole plan again: identity 0, sample 0: differs"),
         (NoSeed, "same images with two seeds"),
         (Floats, r"gave images float64 \[5, 8, 8, 3\], expected uint8"),
-        (Grey, r"gave images uint8 \[5, 8, 8\], expected uint8"),
+        (Gray, r"gave images uint8 \[5, 8, 8\], expected uint8"),
         (WrongOrder, "other images than planned"),
         (StopsEarly, "gave 5 images of the 12 planned"),
         (PlansLess, r"plans \[3, 3, 3\] images per identity"),
@@ -151,7 +151,7 @@ def test_levels_allow_rounding_and_no_more() -> None:
             return super().draw(rows, run) // 2 + np.uint8(len(rows) % 2)
 
     check_generator(Rounds(), levels=1)
-    with pytest.raises(AssertionError, match="by up to 1 grey levels, at most 0"):
+    with pytest.raises(AssertionError, match="by up to 1 gray levels, at most 0"):
         check_generator(Rounds())
 
 
@@ -249,7 +249,7 @@ class RaisesWithoutFace(NoAlignment):
 )
 def test_a_wrong_aligner_is_found(wrong: type[Aligner], error: type[Exception], says: str) -> None:
     plan = SamplePlan.grid(4, 1)
-    (batch,) = Toy().sample(plan, None, Run(0))
+    (batch,) = Toy().sample(plan, NOTHING, Run(0))
     with pytest.raises(error, match=says):
         check_aligner(wrong(), batch)
 

@@ -13,7 +13,7 @@ import resource, sys
 from pathlib import Path
 from harness.builtin.unconditional import Unconditional
 from harness.stages import run_phase
-from harness.store.stage import StageSpec
+from harness.graph import StageSpec
 from harness.testing.latent import tiny_model
 
 class Tiny(Unconditional):

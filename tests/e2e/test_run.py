@@ -11,7 +11,7 @@ from suites import TINY, command, contents, environment, run_suite
 from harness.faces.faceset import FaceSet
 from harness.results import iterate_results
 from harness.store.artifacts import Store
-from harness.suite import load_suite
+from harness.suites.read import load_suite
 
 ROWS = {"authentic", "idiffface", "negfacediff", "id3", "toy"}
 
@@ -89,7 +89,7 @@ def test_sheets_and_histograms_lie_beside_the_results(tiny):
 
 def test_one_worker_and_reversed_shards_give_the_same_contents(tiny, tmp_path, monkeypatch):
     from harness.engine import Engine
-    from harness.plan import plan_suite
+    from harness.planning.planner import plan_suite
     from harness.store.workers import Pool
 
     submit = Pool.submit
@@ -148,7 +148,7 @@ def test_tiny_artifacts_open_as_torch_datasets(tiny):
     store = Store(workdir / "store")
     folder = next((workdir / "store" / "align").glob("*"))
     artifact = store.get("align", folder.name)
-    from harness.stages.context import open_faces
+    from harness.stages.work import open_faces
 
     faces: FaceSet = open_faces(artifact)
     image, label = faces.dataset()[0]
@@ -159,8 +159,8 @@ def test_tiny_artifacts_open_as_torch_datasets(tiny):
 PLAN_ONLY = """
 import sys
 from pathlib import Path
-from harness.plan import plan_suite
-from harness.suite import load_suite
+from harness.planning.planner import plan_suite
+from harness.suites.read import load_suite
 
 path = Path(sys.argv[1])
 plan_suite(load_suite(path), path)

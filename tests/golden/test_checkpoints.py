@@ -21,8 +21,11 @@ from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.schedule import linear_schedule, published_vectors
 from harness.diffusion.weights import load_strict
 from harness.errors import DataError
-from harness.store import foreign
-from harness.store.foreign import LatentFiles, Terms, import_latent_diffusion, import_recognizer, read_foreign
+from harness.foreign import latent_diffusion
+from harness.foreign.checkpoints import Terms, read_foreign
+from harness.foreign.latent_diffusion import LatentFiles, import_latent_diffusion
+from harness.foreign.recognizers import import_recognizer
+
 from harness.store.weights import WeightsInfo, load_tensors, read_info
 
 DEPTHS = [18, 50, 100]
@@ -100,12 +103,12 @@ def test_a_published_idiffface_model_is_imported(
 ) -> None:
     written: dict[Path, tuple[dict[str, Tensor], WeightsInfo]] = {}
     # a gigabyte of zeros would be written here; what is written is looked at instead
-    monkeypatch.setattr(foreign, "write_weights", lambda path, tensors, info: written.update({path: (tensors, info)}))
+    monkeypatch.setattr(latent_diffusion, "write_weights", lambda path, tensors, info: written.update({path: (tensors, info)}))
     import_latent_diffusion(files, tmp_path / "out.safetensors", TERMS)
     tensors, info = written[tmp_path / "out.safetensors"]
     assert sum(t.numel() for name, t in tensors.items() if name.startswith("unet.")) == 216_341_187
-    stage = 22_337_411 + 12 + 32_960_771 + 12 + 24_576
-    assert sum(t.numel() for name, t in tensors.items() if name.startswith("first_stage.")) == stage
+    autoencoder = 22_337_411 + 12 + 32_960_771 + 12 + 24_576
+    assert sum(t.numel() for name, t in tensors.items() if name.startswith("first_stage.")) == autoencoder
     assert info.settings["size_px"] == 128
     parts = LatentDiffusion.from_model(Model(info.kind, info.settings, tensors))
     assert parts.settings() == info.settings

@@ -19,7 +19,8 @@ from harness.diffusion.guidance import Weight, adaptive, reverse_adaptive, with_
 from harness.diffusion.samplers import SAMPLERS, bind
 from harness.diffusion.schedule import Schedule, linear_schedule, published_vectors
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
-from harness.diffusion.weights import PUBLISHED_PREFIX, load_published_idiffface, load_strict, take_prefix
+from harness.diffusion.weights import load_strict, take_prefix
+from harness.foreign.latent_diffusion import PUBLISHED_PREFIX, load_published_idiffface
 
 TOLERANCE = 1e-5
 SCHEDULE_TOLERANCE = 1e-6
@@ -95,7 +96,7 @@ def _guided(small: Fixture, key: str, *, once: bool) -> Tensor:
     negative: Any = torch.zeros_like(context) if "null" in key else io["negative_context"]
     with torch.no_grad():
         if once:
-            context, negative = small.unet.contextualise(context), small.unet.contextualise(negative)
+            context, negative = small.unet.contextualize(context), small.unet.contextualize(negative)
         name = key.partition("_")[0]
         return SAMPLERS[name](
             bind(with_negative(small.unet, negative, weight), context),
@@ -127,7 +128,7 @@ def test_vq_autoencoder(golden_dir: Path) -> None:
     with torch.no_grad():
         assert relative_error(model.encode(io["image"]), io["latent"]) <= TOLERANCE
         assert relative_error(model.decode_unclamped(io["latent"]), io["decoded"]) <= TOLERANCE
-        plain = model.decode_unclamped(io["latent"], quantise=False)
+        plain = model.decode_unclamped(io["latent"], quantize=False)
         assert relative_error(plain, io["decoded_without_quantisation"]) <= TOLERANCE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity
 from harness.stats.separability import ScoreStatistics, pyeer_statistics, score_statistics
 from harness.stats.verification import flip_fused, fold_accuracies, squared_distances
@@ -16,7 +16,7 @@ from harness.stats.verification import flip_fused, fold_accuracies, squared_dist
 
 def test_similarity_equals_reference(golden_dir: Path) -> None:
     golden = np.load(golden_dir / "alignment.npz")
-    found = similarity(golden["landmarks"], template(112))
+    found = similarity(golden["landmarks"], reference_landmarks(112))
     assert np.abs(found - golden["matrices"]).max() <= 1e-6
 
 

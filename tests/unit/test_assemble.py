@@ -13,10 +13,10 @@ from PIL import Image
 from harness.assemble import strictest_terms
 from harness.engine import Engine
 from harness.errors import DataError
-from harness.plan import RowPlan, SuitePlan, plan_suite
+from harness.planning.planner import plan_suite
 from harness.store.artifacts import Manifest
-from harness.store.stage import StageSpec
-from harness.suite import load_suite
+from harness.graph import RowPlan, Stage, SuitePlan
+from harness.suites.read import load_suite
 
 BASE: dict[str, Any] = {
     "name": "small",
@@ -57,12 +57,12 @@ def row(planned: SuitePlan, name: str, seed: int = 0) -> RowPlan:
     return next(r for r in planned.row_plans if (r.row, r.seed) == (name, seed))
 
 
-def manifest(spec: StageSpec) -> Manifest:
-    parents = {role: "/".join(parent) for role, parent in spec.parents.items()}
+def manifest(stage: Stage) -> Manifest:
+    parents = {role: "/".join(parent) for role, parent in stage.parents.items()}
     plain: dict[str, Any] = {"settings": {}, "options": {}, "license": {}, "component": "", "content": "c", "seed": 0}
     return Manifest(
-        kind=spec.kind,
-        key=spec.key,
+        kind=stage.kind,
+        key=stage.key,
         parents=parents,
         **plain,
         seconds=1,

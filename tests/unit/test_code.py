@@ -1,85 +1,109 @@
-"""``code`` names every module that a component's result rests on, so that an edit never meets a stale artifact."""
+"""The code of a component follows from its imports, so that an edit never meets a stale artifact."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness import code
+from harness.code import code_of
+from harness.components import Evaluator
 from harness.plugins import KINDS, registry
 
-# What carries data between components and has no part in what they compute; a change of it raises a schema number.
-CARRIERS = (
-    *("harness.components", "harness.errors", "harness.plan", "harness.plugins", "harness.results"),
-    *("harness.stages", "harness.store", "harness.suite"),
-)
-# Imported by a component's modules, but not reached by that component.
-READERS = {f"harness.data.{name}" for name in ("bins", "ijb", "pairlists", "pickles", "recordio")}
-OTHER_LAWS = {"harness.builtin.unconditional", "harness.diffusion", "harness.faces.coding"}
-PAIRS = {"harness.stats.intervals", "harness.stats.verification"}  # to say how many people a list of pairs shows
-UNREACHED = {
-    "images": READERS | {"harness.faces.crops", "harness.faces.warp"},
-    "crops": READERS | {"harness.data.datasets", "harness.data.pictures"},
-    **dict.fromkeys(("uniform", "class-gaussian", "authentic"), OTHER_LAWS),
-    **dict.fromkeys(("recordio", "bin", "folder-pairs"), PAIRS),
-}
 COMPONENTS = [(kind, name) for kind in KINDS if kind != "weights" for name in sorted(registry().names[kind])]
 
 
-def within(module: str, packages: object) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in packages)
-
-
-@cache
-def source(module: str) -> Path | None:
-    """The file of a module of this project or its plugins; None for anything else."""
-    if not module.startswith("harness"):
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # a name in a module, not a module
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
-
-
-def imported(node: ast.AST) -> Iterator[str]:
-    """Names of what is imported, in functions too; not what only type checkers see."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom) and child.module:
-            yield from (child.module, *(f"{child.module}.{alias.name}" for alias in child.names))
-        yield from imported(child)
-
-
-def closure(module: str) -> set[str]:
-    """The modules that a module imports, directly or not."""
-    seen: set[str] = set()
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        path = source(name)
-        if path is None or name in seen or within(name, CARRIERS):
-            continue
-        seen.add(name)
-        todo += imported(ast.parse(path.read_text(encoding="utf-8")))
-    return {name for name in seen if not str(source(name)).endswith("__init__.py")}
-
-
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
-def test_code_names_all_that_is_imported(kind: str, name: str) -> None:
+def test_a_component_depends_on_its_own_module(kind: str, name: str) -> None:
     cls = registry().load(kind, name)
-    known = {*cls.code_modules(), *UNREACHED.get(name, ())}
-    missing = sorted(module for module in closure(cls.__module__) if not within(module, known))
-    assert not missing, f"{cls.__qualname__}.code lacks {missing}"
+    assert cls.__module__ in code_of(cls)
 
 
-def test_a_late_import_counts() -> None:
-    assert "harness.builtin.mtcnn" in closure("harness.data.survey")
-    assert "harness.faces.faceset" not in closure("harness.builtin.separability"), "seen by type checkers only"
+def names(kind: str, name: str) -> set[str]:
+    return set(code_of(registry().load(kind, name)))
+
+
+def test_imports_count_late_and_indirect_ones_too() -> None:
+    assert {"harness.builtin.mtcnn", "harness.faces.warp"} <= names("evaluators", "crops")
+    assert {"harness.stats.intervals", "harness.figures"} <= names("evaluators", "verification")
+    assert {"harness.diffusion.unet", "harness.noise", "harness_id3.network"} <= names("generators", "id3")
+
+
+def test_what_only_carries_data_or_is_seen_by_type_checkers_does_not_count() -> None:
+    for kind, name in COMPONENTS:
+        found = {module.split(".")[1] for module in names(kind, name) if module.startswith("harness.")}
+        assert not found & {"components", "stages", "store", "planning", "reading", "plugins", "graph"}, name
+    assert "harness.faces.faceset" not in names("evaluators", "separability")
+
+
+def test_a_law_of_contexts_does_not_depend_on_the_one_beside_it() -> None:
+    assert not any(module.startswith("harness.diffusion") for module in names("contexts", "uniform"))
+    assert "harness.diffusion.unet" in names("contexts", "two-stage")
+
+
+STRANGER = """
+from harness import Evaluator, mean_uncertainty
+
+class Mean(Evaluator):
+    def evaluate(self, given, run):
+        from harness.stats.neighbors import means
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Evaluator]:
+    """An evaluator of somebody else's, in a package with a second module."""
+    import importlib
+
+    package = tmp_path / "strangers_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(STRANGER, encoding="utf-8")
+    (package / "helper.py").write_text("VALUE = 1\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found: Any = importlib.import_module("strangers_package")
+    evaluator: type[Evaluator] = found.Mean
+    return evaluator
+
+
+def forget() -> None:
+    for remembered in (code._derived, code._imports, code._file):
+        remembered.cache_clear()
+
+
+def test_a_strangers_evaluator_depends_on_its_package_and_on_what_it_takes_from_the_harness(
+    stranger: type[Evaluator], tmp_path: Path
+) -> None:
+    before = code_of(stranger)
+    own = {"strangers_package", "strangers_package.helper"}
+    assert own | {"harness.stats.intervals", "harness.stats.neighbors"} <= set(before)
+    (tmp_path / "strangers_package" / "helper.py").write_text("VALUE = 2\n", encoding="utf-8")
+    forget()
+    after = code_of(stranger)
+    assert {name for name in after if after[name] != before[name]} == {"strangers_package.helper"}
+
+
+def test_an_edit_of_the_statistics_changes_what_a_strangers_evaluator_depends_on(
+    stranger: type[Evaluator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = code_of(stranger)
+    edited = tmp_path / "intervals.py"
+    real = code._file
+    edited.write_text(str(real("harness.stats.intervals").read_text(encoding="utf-8")) + "\n# edited\n")
+    forget()
+    monkeypatch.setattr(code, "_file", lambda module: edited if module == "harness.stats.intervals" else real(module))
+    after = code_of(stranger)
+    monkeypatch.undo()
+    code._derived.cache_clear()
+    assert {name for name in after if after[name] != before[name]} == {"harness.stats.intervals"}
+
+
+def test_an_override_replaces_what_the_imports_say(stranger: type[Evaluator]) -> None:
+    class Narrow(stranger):  # type: ignore[misc, valid-type]
+        code = ("harness.noise",)
+
+    assert set(code_of(Narrow)) == {"harness.noise"}
+    Narrow.code = ("harness.nosie",)
+    with pytest.raises(ModuleNotFoundError, match=r"'harness.nosie', which cannot be found"):
+        code_of(Narrow)

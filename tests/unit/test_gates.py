@@ -8,10 +8,10 @@ import pytest
 
 from harness.errors import InputError
 from harness.gates import Verdict, judge
-from harness.plan import plan_suite
+from harness.planning.planner import plan_suite
 from harness.results import MetricRecord
-from harness.suite import load_suite
-from harness.suite_schema import Gate
+from harness.suites.read import load_suite
+from harness.suites.schema import Gate
 
 TINY = Path(__file__).parents[1] / "suites" / "tiny.yaml"
 METRICS = [MetricRecord(name="separability/fdr", value=0.5, n=10, protocol="")]

@@ -49,7 +49,7 @@ def test_a_result_comes_back(tmp_path: Path) -> None:
     path = write_result(result_folder(tmp_path, "small", "toy", 1), written)
     assert path == tmp_path / "results" / "small" / "toy" / "seed-1" / FILE_NAME
     assert read_result(path) == written
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert [file.name for file in path.parent.iterdir()] == [FILE_NAME]
 
 
@@ -82,9 +82,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     path = write_result(tmp_path, result())
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(DataError, match="not a result file of schema 1"):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(DataError, match="not a result file of schema 2"):
         read_result(path)
+
+
+def test_a_file_of_schema_1_is_read_and_its_metrics_are_plain_numbers(tmp_path: Path) -> None:
+    path = write_result(tmp_path, result())
+    document = json.loads(path.read_text())
+    described = set(MetricRecord.model_fields) - {
+        *("name", "value", "n", "protocol", "interval", "interval_over", "method", "std_folds", "note")
+    }
+    document["schema"] = 1
+    document["metrics"] = [{k: v for k, v in m.items() if k not in described} for m in document["metrics"]]
+    path.write_text(json.dumps(document))
+    (metric,) = read_result(path).metrics
+    assert (metric.title, metric.unit, metric.better) == ("", "plain", "neither")
+    assert not any((metric.headline, metric.ranked, metric.average, metric.pairs))
 
 
 def test_unknown_fields_and_changes_are_refused() -> None:

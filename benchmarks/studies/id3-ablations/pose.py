@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from harness_id3.pose import LandmarkPose, estimate_pose
 
+from harness.reading import formats
 from harness.results import FILE_NAME, read_result, result_folder
-from harness.stages.context import open_faces
+from harness.stages.work import open_faces
 from harness.store.artifacts import Store
-from harness.suite import load_suite
-from harness.tracking import formats
+from harness.suites.read import load_suite
 
 STUDY = Path(__file__).parent
 ANGLES = LandmarkPose.gives

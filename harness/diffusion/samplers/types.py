@@ -11,9 +11,9 @@ from typing import Protocol
 from torch import Tensor
 
 from harness.diffusion.schedule import Schedule
-from harness.diffusion.unet import ConditionalUNet, Contextualised
+from harness.diffusion.unet import ConditionalUNet, Contextualized
 
-Context = Tensor | Contextualised
+Context = Tensor | Contextualized
 """Raw contexts [B, E], or what the network made of them once."""
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]

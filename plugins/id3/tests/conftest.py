@@ -13,7 +13,7 @@ from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.components import Crop, Model
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
-from harness.testing.latent import TINY_CONFIG, TINY_PX, TINY_T, tiny_first_stage, unit_contexts, wake
+from harness.testing.latent import TINY_CONFIG, TINY_PX, TINY_T, tiny_autoencoder, unit_contexts, wake
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,21 @@ def model(network: ID3Network) -> Model:
     """Images of 32 px, T = 24, and a table of three attribute rows."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        stage = tiny_first_stage()
-        recognizer = SmallCNN(SmallCNNSettings(width=16), Crop("raw", TINY_PX))
-    recognizer.load(recognizer.state())
-    parts = LatentDiffusion(network.unet, stage, linear_schedule(TINY_T), TINY_PX)
+        autoencoder = tiny_autoencoder()
+    parts = LatentDiffusion(network.unet, autoencoder, linear_schedule(TINY_T), TINY_PX)
     tensors = parts.tensors(network.state_dict(), torch.float32)
     table = torch.tensor([[0.5, 0.0, 0.0, -0.5], [-0.25, 0.125, 0.0, 0.0], [0.0, 0.0, 0.25, 0.5]]).half()
-    return Model("id3/1", parts.settings(), {**tensors, "attribute_table": table}, recognizer)
+    return Model("id3/1", parts.settings(), {**tensors, "attribute_table": table})
+
+
+@pytest.fixture(scope="session")
+def recognizer() -> SmallCNN:
+    """The model's F, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        made = SmallCNN(SmallCNNSettings(width=16), Crop("raw", TINY_PX))
+    made.load(made.state())
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 from harness_id3.anchors import Tammes, TammesSettings, exact_anchors, max_cosine, soft_maximum_gradient
 
 from harness.builtin.contexts import Uniform
-from harness.components import Recognizer, Run
+from harness.components import Given, Recognizer, Run
 from harness.errors import Stopped
 from harness.testing.contract import check_component, check_light_import, check_own_code
 
@@ -31,7 +31,7 @@ class Wide(Recognizer):
 
 
 def anchors(count: int, width: int, run: Run | None = None, **settings: Any) -> np.ndarray:
-    return Tammes(TammesSettings(**settings)).draw(count, None, Wide(width), run or Run(0))
+    return Tammes(TammesSettings(**settings)).draw(count, Given(recognizer=Wide(width)), run or Run(0))
 
 
 def largest(w: np.ndarray) -> float:
@@ -50,7 +50,7 @@ def test_unit_norm(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "width"), [(200, 16), (300, 64)])
 def test_farther_apart_than_the_random_start(count: int, width: int) -> None:
-    start = Uniform().draw(count, None, Wide(width), Run(0))
+    start = Uniform().draw(count, Given(recognizer=Wide(width)), Run(0))
     assert np.array_equal(anchors(count, width, iterations=0), start), "the start is the uniform law's draw"
     assert largest(anchors(count, width)) < 0.8 * largest(start)
 

@@ -8,10 +8,10 @@ from harness_id3.attributes import encode_attributes
 from harness_id3.generator import ID3, ID3SampleSettings
 from harness_id3.pose import LandmarkPose
 
-from harness.components import ImageBatch, Model, Run, SamplePlan
+from harness.components import Given, ImageBatch, Model, Run, SamplePlan
 from harness.faceworld.render import render
-from harness.plan import demo_path
-from harness.stages.context import load_recognizer
+from harness.planning.planner import demo_path
+from harness.stages.work import load_recognizer
 from harness.store.weights import load_tensors, read_info
 
 PEOPLE = 24
@@ -19,15 +19,15 @@ YAW = 25.0  # degrees to either side
 
 
 @pytest.fixture(scope="module")
-def demo() -> Model:
+def demo() -> Given:
     path = demo_path("id3")
     info = read_info(path)
-    return Model(info.kind, info.settings, load_tensors(path), load_recognizer(demo_path("cond")))
+    model = Model(info.kind, info.settings, load_tensors(path))
+    return Given(model=model, recognizer=load_recognizer(demo_path("cond")))
 
 
-def test_heads_turn_the_way_they_are_asked_to(demo: Model) -> None:
+def test_heads_turn_the_way_they_are_asked_to(demo: Given) -> None:
     """Every person twice, turned to either side; MTCNN finds the landmarks that say where the nose points."""
-    assert demo.recognizer is not None
     anchors = demo.recognizer.embed(render(0, range(PEOPLE), [0] * PEOPLE, "mild", 32).images)
     anchors /= np.linalg.norm(anchors, axis=1, keepdims=True)
     who, which = np.divmod(np.arange(2 * PEOPLE), 2)

@@ -10,7 +10,9 @@ from harness_id3.attributes import encode_attributes
 from harness_id3.generator import ID3, ID3FitSettings, known_attributes
 from harness_id3.pose import LandmarkPose, estimate_pose, mean_head
 
-from harness.components import Crop, ImageBatch, Model, Run
+from harness.builtin.small_cnn import SmallCNN
+from harness.code import code_of
+from harness.components import Crop, Given, ImageBatch, Run
 from harness.errors import InputError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.geometry import rotation
@@ -117,20 +119,26 @@ def test_predictors_fill_single_gaps(source: FaceSet, brightness: str, monkeypat
     assert (found["age"] == 30).all()
 
 
-def test_a_fit_is_conditioned_on_what_predictors_give(source: FaceSet, brightness: str, model: Model) -> None:
+def test_a_fit_is_conditioned_on_what_predictors_give(source: FaceSet, brightness: str, recognizer: SmallCNN) -> None:
     names = ("landmark-pose", brightness)
     short = ID3FitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2, predictors=names)
-    table = ID3(short).fit(source, model.recognizer, Run(0)).tensors["attribute_table"].float().numpy()
+    table = (
+        ID3(short).fit(Given(source=source, recognizer=recognizer), Run(0)).tensors["attribute_table"].float().numpy()
+    )
     expected = encode_attributes(known_attributes(source, names, Run(0)), 6)
     np.testing.assert_allclose(table, expected, atol=1e-3)
 
 
 def test_a_predictors_source_enters_the_key(tmp_path: Path, brightness: str) -> None:
-    plain, predicted = (ID3(ID3FitSettings(predictors=names)).identity() for names in ((), (brightness,)))
-    assert plain != predicted
+    plain, predicted = (ID3(ID3FitSettings(predictors=names)) for names in ((), (brightness,)))
+    assert plain.identity() != predicted.identity()
+    assert plain.uses() == ID3().uses() == ()
+    assert [cls.__name__ for cls in predicted.uses()] == ["Brightness"]
+    (module,) = code_of(predicted.uses()[0])
+    assert module == predicted.uses()[0].__module__
     check_component(ID3(ID3FitSettings(predictors=(brightness, "landmark-pose"))))
     with pytest.raises(InputError, match="unknown attribute_predictor 'agee'"):
-        ID3(ID3FitSettings(predictors=("agee",))).identity()
+        ID3(ID3FitSettings(predictors=("agee",))).uses()
 
 
 def test_landmark_pose_is_a_component() -> None:

@@ -12,13 +12,13 @@ from harness_idiffface.generator import IDiffFace, IDiffFaceFitSettings
 from pydantic import ValidationError
 
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
-from harness.components import Crop, Model, Request, Run, SamplePlan
+from harness.components import Crop, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.settings import LatentSampleSettings
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 
-GREY_LEVELS = 2  # by which rounding may move a pixel when batches differ
+GRAY_LEVELS = 2  # by which rounding may move a pixel when batches differ
 
 
 class Recording(Run):
@@ -37,15 +37,15 @@ class Recording(Run):
 
 def images(model: Model, plan: SamplePlan, run: Run, **settings: Any) -> np.ndarray:
     generator = IDiffFace(LatentSampleSettings(**{"steps": 3, **settings}))
-    batches = list(generator.sample(plan, model, run))
+    batches = list(generator.sample(plan, Given(model=model), run))
     assert np.array_equal(np.concatenate([batch.identities for batch in batches]), plan.identities)
     assert np.array_equal(np.concatenate([batch.samples for batch in batches]), plan.samples)
     return np.concatenate([batch.images for batch in batches])
 
 
 @pytest.fixture
-def plan(model: Model, contexts: np.ndarray) -> SamplePlan:
-    return IDiffFace().plan(Request(6, 3, contexts, "uniform"), model, Run(seed=0))
+def plan(contexts: np.ndarray) -> SamplePlan:
+    return IDiffFace().plan(Request(6, 3), Given(contexts=contexts), Run(seed=0))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> int:
@@ -68,25 +68,25 @@ def test_batches_change_neither_noise_nor_images(model: Model, plan: SamplePlan,
     assert a.shape == (18, 32, 32, 3)
     if sampler["sampler"] == "ddim":  # all steps of DDPM, unclipped, drive a random model into black and white
         assert 20 < a.std() < 100  # pictures with contrast, or the next line would say nothing
-    assert distance(a, b) <= GREY_LEVELS
+    assert distance(a, b) <= GRAY_LEVELS
 
 
 def test_another_slice_gives_the_same_images(model: Model, plan: SamplePlan) -> None:
     whole = images(model, plan, Run(seed=0), batch_size=16)
     part = images(model, plan.rows(7, 13), Run(seed=0), batch_size=4)
-    assert distance(whole[7:13], part) <= GREY_LEVELS
+    assert distance(whole[7:13], part) <= GRAY_LEVELS
 
 
 def test_images_differ_by_sample_identity_and_seed(model: Model, plan: SamplePlan) -> None:
     a, b = (images(model, plan, Run(seed=seed)) for seed in (0, 1))
     for first, second in ((a[0], a[1]), (a[0], a[3]), (a[0], b[0])):
-        assert distance(first, second) > 10 * GREY_LEVELS
+        assert distance(first, second) > 10 * GRAY_LEVELS
 
 
 def test_the_context_matters(model: Model, plan: SamplePlan) -> None:
     swapped = SamplePlan(plan.identities, plan.samples, pool={"context": plan.pool["context"][::-1].copy()})
     a, b = images(model, plan, Run(seed=0)), images(model, swapped, Run(seed=0))
-    assert distance(a, b) > 2 * GREY_LEVELS
+    assert distance(a, b) > 2 * GRAY_LEVELS
 
 
 def test_batch_size_is_no_part_of_the_key() -> None:
@@ -125,7 +125,7 @@ SHORT = {"size_px": 32, "network": "demo", "autoencoder_steps": 2, "steps": 2, "
 
 def test_a_fit_gives_all_that_sampling_needs(source: FaceSet, contexts: np.ndarray) -> None:
     settings = IDiffFaceFitSettings(**SHORT, cpd=0.5, save="float16")
-    model = IDiffFace(settings).fit(source, recognizer(), Run(seed=3))
+    model = IDiffFace(settings).fit(Given(source=source, recognizer=recognizer()), Run(seed=3))
     assert model.kind == IDiffFace.fits == "latent-diffusion/1"
     assert {tensor.dtype for tensor in model.tensors.values()} == {torch.float16}
     parts = LatentDiffusion.from_model(model)
@@ -133,21 +133,24 @@ def test_a_fit_gives_all_that_sampling_needs(source: FaceSet, contexts: np.ndarr
     assert parts.unet.config.context_dropout_probability == 0.5
     assert parts.unet.config.whole_context_dropout_probability == 0.0
     assert not parts.unet.training
-    plan = IDiffFace().plan(Request(2, 1, contexts[:2]), model, Run(seed=0))
+    plan = IDiffFace().plan(Request(2, 1), Given(contexts=contexts[:2]), Run(seed=0))
     assert images(model, plan, Run(seed=0), steps=2).shape == (2, 32, 32, 3)
 
 
 def test_a_fit_on_pixels(source: FaceSet, contexts: np.ndarray) -> None:
     """Pixel diffusion: the same network on the picture itself, whose 2 x 2 blocks become channels."""
-    model = IDiffFace(IDiffFaceFitSettings(**SHORT, first_stage="pixel")).fit(source, recognizer(), Run(seed=3))
+    model = IDiffFace(IDiffFaceFitSettings(**SHORT, autoencoder="pixel")).fit(
+        Given(source=source, recognizer=recognizer()), Run(seed=3)
+    )
     parts = LatentDiffusion.from_model(model)
     assert model.settings["first_stage"]["kind"] == "pixel"
     assert parts.latent_shape == (12, 16, 16)
     assert not [name for name in model.tensors if name.startswith("first_stage.")]
-    plan = IDiffFace().plan(Request(2, 1, contexts[:2]), model, Run(seed=0))
+    plan = IDiffFace().plan(Request(2, 1), Given(contexts=contexts[:2]), Run(seed=0))
     assert images(model, plan, Run(seed=0), steps=2).shape == (2, 32, 32, 3)
 
 
 def test_a_fit_needs_a_recognizer(source: FaceSet) -> None:
-    with pytest.raises(StageError, match=r"models\.NAME\.recognizer"):
-        IDiffFace(IDiffFaceFitSettings(**SHORT)).fit(source, None, Run(seed=0))
+    assert "recognizer" in IDiffFace.fit_needs
+    with pytest.raises(StageError, match=r"given\.recognizer"):
+        IDiffFace(IDiffFaceFitSettings(**SHORT)).fit(Given(source=source), Run(seed=0))

@@ -10,24 +10,26 @@ import torch
 from harness_negfacediff.generator import NegFaceDiff, NegFaceDiffSettings, _weight
 from pydantic import ValidationError
 
-from harness.components import Model, Request, Run, SamplePlan
+from harness.components import Given, Model, Request, Run, SamplePlan
 from harness.diffusion.guidance import with_negative
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.settings import LatentSampleSettings
 
-GREY_LEVELS = 2  # by which rounding may move a pixel when batches differ
+GRAY_LEVELS = 2  # by which rounding may move a pixel when batches differ
 
 
 def generator(**settings: Any) -> NegFaceDiff:
     return NegFaceDiff(NegFaceDiffSettings(**{"steps": 3, **settings}))
 
 
-def planned(model: Model, contexts: np.ndarray, **settings: Any) -> SamplePlan:
-    return generator(**settings).plan(Request(6, 3, contexts, "uniform"), model, Run(seed=0))
+def planned(contexts: np.ndarray, **settings: Any) -> SamplePlan:
+    return generator(**settings).plan(Request(6, 3), Given(contexts=contexts), Run(seed=0))
 
 
 def images(model: Model, plan: SamplePlan, **settings: Any) -> np.ndarray:
-    return np.concatenate([batch.images for batch in generator(**settings).sample(plan, model, Run(seed=0))])
+    return np.concatenate(
+        [batch.images for batch in generator(**settings).sample(plan, Given(model=model), Run(seed=0))]
+    )
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> int:
@@ -48,8 +50,8 @@ def test_without_guidance_it_is_idiffface(
     idiffface = pytest.importorskip("harness_idiffface.generator").IDiffFace(
         LatentSampleSettings(steps=3, sampler=sampler, batch_size=4)
     )
-    plan = idiffface.plan(Request(6, 1, contexts, "uniform"), model, Run(seed=0))
-    expected = np.concatenate([batch.images for batch in idiffface.sample(plan, model, Run(seed=0))])
+    plan = idiffface.plan(Request(6, 1), Given(contexts=contexts), Run(seed=0))
+    expected = np.concatenate([batch.images for batch in idiffface.sample(plan, Given(model=model), Run(seed=0))])
     found = images(model, plan, sampler=sampler, batch_size=4, **plain)
     assert np.array_equal(found, expected)
 
@@ -61,19 +63,19 @@ def test_the_own_context_as_negative_changes_nothing(model: Model, contexts: np.
     with torch.no_grad():
         plain, guided = unet(x, t, own), with_negative(unet, own, w)(x, t, own)
     torch.testing.assert_close(guided, plain, rtol=0, atol=1e-5 * (1 + w))
-    plan = planned(model, contexts)
+    plan = planned(contexts)
     same = SamplePlan(plan.identities, plan.samples, pool={"context": contexts, "negative": contexts})
-    assert distance(images(model, same, w=w), images(model, plan, w=0.0)) <= GREY_LEVELS
+    assert distance(images(model, same, w=w), images(model, plan, w=0.0)) <= GRAY_LEVELS
 
 
 @pytest.mark.parametrize("schedule", ["constant", "adaptive", "reverse-adaptive"])
 def test_the_formula(model: Model, contexts: np.ndarray, schedule: str) -> None:
     """Through the generator's own denoiser, against two calls of the network."""
     parts, t = LatentDiffusion.from_model(model), 10
-    plan = planned(model, contexts, negative="far")
+    plan = planned(contexts, negative="far")
     rows = plan.rows(0, 18)
     method = generator(w=0.5, schedule=schedule)
-    denoise = method.denoiser(parts, plan, rows, model, Run(seed=0))
+    denoise = method.denoiser(parts, plan, rows, Given(model=model), Run(seed=0))
     x, steps = torch.randn(18, 4, 8, 8), torch.full((18,), t)
     p = torch.from_numpy(plan.pool["context"][rows.identities])
     n = torch.from_numpy(plan.pool["negative"][rows.identities])
@@ -97,9 +99,9 @@ def test_weights_over_the_steps() -> None:
 
 def test_every_kind_of_negative_steers_elsewhere(model: Model, contexts: np.ndarray) -> None:
     kinds = {"none": 0.0, **dict.fromkeys(("null_projected", "null_zero", "close", "far"), 2.0)}
-    found = [images(model, planned(model, contexts, negative=k), negative=k, w=w) for k, w in kinds.items()]
+    found = [images(model, planned(contexts, negative=k), negative=k, w=w) for k, w in kinds.items()]
     for i, a in enumerate(found):
-        assert all(distance(a, b) > GREY_LEVELS for b in found[:i])
+        assert all(distance(a, b) > GRAY_LEVELS for b in found[:i])
 
 
 def test_null_projected_is_the_projection_of_zero_and_null_zero_is_no_context(
@@ -109,24 +111,24 @@ def test_null_projected_is_the_projection_of_zero_and_null_zero_is_no_context(
     with torch.no_grad():
         assert torch.equal(unet.project(torch.zeros(1, 16))[0], unet.context_emb.bias)
         assert not unet.project(None).any()
-    assert not planned(model, contexts, negative="null_projected").pool["negative"].any()
-    assert "negative" not in planned(model, contexts, negative="null_zero").pool
+    assert not planned(contexts, negative="null_projected").pool["negative"].any()
+    assert "negative" not in planned(contexts, negative="null_zero").pool
 
 
 def test_batches_and_slices_change_nothing(model: Model, contexts: np.ndarray) -> None:
-    plan = planned(model, contexts)
+    plan = planned(contexts)
     a, b = images(model, plan, batch_size=3), images(model, plan, batch_size=16)
     assert 20 < a.std() < 100
-    assert distance(a, b) <= GREY_LEVELS
-    assert distance(images(model, plan.rows(5, 11)), a[5:11]) <= GREY_LEVELS
+    assert distance(a, b) <= GRAY_LEVELS
+    assert distance(images(model, plan.rows(5, 11)), a[5:11]) <= GRAY_LEVELS
 
 
 def test_the_negative_is_chosen_over_the_whole_pool(model: Model, contexts: np.ndarray) -> None:
-    plan = planned(model, contexts, negative="close")
+    plan = planned(contexts, negative="close")
     cosine = contexts @ contexts.T - 2 * np.eye(6)
     assert np.array_equal(plan.pool["negative"], contexts[cosine.argmax(axis=1)])
     assert np.array_equal(plan.rows(0, 3).pool["negative"], plan.pool["negative"])
-    assert np.array_equal(planned(model, contexts, negative="previous").pool["negative"], np.roll(contexts, 1, axis=0))
+    assert np.array_equal(planned(contexts, negative="previous").pool["negative"], np.roll(contexts, 1, axis=0))
 
 
 def test_settings() -> None:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.results import Environment, MetricRecord, Result, result_folder, write_result
-from harness.suite import load_suite
+from harness.suites.read import load_suite
 
 STUDIES = Path(__file__).parents[3] / "benchmarks" / "studies"
 SUITE = """

@@ -19,10 +19,10 @@ from harness.builtin.diversity import Diversity
 from harness.builtin.leakage import Leakage
 from harness.components import Crop, Evaluator, PairSet, Recognizer, Report, Run, Subject
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.plan import demo_path
+from harness.planning.planner import demo_path
 from harness.plugins import registry
-from harness.stages.context import load_recognizer
-from harness.suite import load_suite
+from harness.stages.work import load_recognizer
+from harness.suites.read import load_suite
 
 STUDY = Path(__file__).parents[3] / "benchmarks" / "faceworld-evaluation"
 IDENTITIES, EACH = 150, 6

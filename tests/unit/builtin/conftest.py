@@ -8,11 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.components import Crop, ImageBatch
+from harness.components import Crop, ImageBatch, Metric, Report
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.render import render
 
 MakeFaces = Callable[..., FaceSet]
+
+
+def said(metric: Metric) -> str:
+    """All that a reader is told of a metric, in the order in which the harness joins it."""
+    return "; ".join(filter(None, (metric.uncertainty.note, metric.note)))
+
+
+def described(report: Report) -> dict[str, tuple[str, str, str, bool]]:
+    """How each metric is to be read, by the last part of its name: title, unit, which is better, whether a headline."""
+    return {m.name.rpartition("/")[2]: (m.title, m.unit, m.better, m.headline) for m in report.metrics}
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from harness.builtin.landmarks import NO_LANDMARKS, SAME_POINT, LandmarksAligner
+from harness.builtin.landmarks import LandmarksAligner
 from harness.builtin.mtcnn import NO_FACE, MTCNNAligner, MTCNNSettings
 from harness.builtin.no_alignment import NoAlignment
 from harness.components import AlignedBatch, Crop, ImageBatch, Run
 from harness.errors import InputError
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
+from harness.faces.landmarks import NO_LANDMARKS, SAME_POINT
 from harness.faces.warp import similarity, transform
 
 CROP = Crop("arcface", 32)
@@ -52,8 +53,8 @@ def test_mtcnn_finds_faces_and_their_landmarks(photos: ImageBatch, detected: Ali
 def test_mtcnn_crops_follow_its_landmarks(detected: AlignedBatch) -> None:
     found = np.array([reason is None for reason in detected.reasons])
     points = detected.landmarks[found]
-    in_crop = transform(similarity(points, template(32)), points)
-    assert np.abs(in_crop.mean(axis=0) - template(32)).max() < 1.0
+    in_crop = transform(similarity(points, reference_landmarks(32)), points)
+    assert np.abs(in_crop.mean(axis=0) - reference_landmarks(32)).max() < 1.0
 
 
 def test_the_reference_crop_shows_the_face_8_px_further_left(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:

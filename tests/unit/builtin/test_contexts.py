@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.builtin.contexts import AuthenticContexts, AuthenticSettings, TwoStage, TwoStageSettings
+from harness.builtin.contexts import AuthenticContexts, AuthenticSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
+from harness.builtin.two_stage import TwoStage, TwoStageSettings
 from harness.builtin.unconditional import KIND, Unconditional
-from harness.components import Crop, Model, Run
+from harness.components import Crop, Given, Model, Run
 from harness.diffusion.latent import KIND as CONDITIONAL
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.settings import LatentFitSettings
@@ -45,13 +46,14 @@ def recognizer() -> SmallCNN:
 
 @pytest.fixture(scope="module")
 def unconditional(source: FaceSet) -> Model:
-    model = Unconditional(LatentFitSettings(**SHORT)).fit(source, None, Run(seed=0))
+    model = Unconditional(LatentFitSettings(**SHORT)).fit(Given(source=source), Run(seed=0))
     assert model.kind == KIND
     return model
 
 
 def authentic(source: FaceSet, recognizer: SmallCNN, count: int, seed: int = 0, **settings: Any) -> np.ndarray:
-    return AuthenticContexts(AuthenticSettings(**settings)).draw(count, source, recognizer, Run(seed))
+    given = Given(source=source, recognizer=recognizer)
+    return AuthenticContexts(AuthenticSettings(**settings)).draw(count, given, Run(seed))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -103,7 +105,7 @@ def test_an_unconditional_fit_learns_nothing_of_contexts(unconditional: Model) -
 
 def two_stage(model: Model, recognizer: SmallCNN, count: int, run: Run, **settings: Any) -> np.ndarray:
     law = TwoStage(TwoStageSettings(**{"steps": 2, **settings}))
-    return law.draw(count, None, recognizer, run, model)
+    return law.draw(count, Given(recognizer=recognizer, model=model), run)
 
 
 def test_two_stage_contexts_are_seeded_unit_embeddings(unconditional: Model, recognizer: SmallCNN) -> None:
@@ -161,5 +163,5 @@ def test_the_batch_size_of_two_stage_is_no_part_of_its_key() -> None:
 
 
 def test_a_conditional_model_is_of_another_kind() -> None:
-    assert CONDITIONAL not in TwoStage.accepts
+    assert CONDITIONAL not in TwoStage.accepts["model"]
     assert tiny_model().kind == CONDITIONAL

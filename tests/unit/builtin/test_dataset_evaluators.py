@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from harness.builtin.consistency import Consistency
 from harness.builtin.diversity import Diversity, DiversitySettings
 from harness.builtin.fidelity import Fidelity
 from harness.builtin.leakage import Leakage, LeakageSettings
-from harness.components import Crop, Evaluator, Metric, Recognizer, Report, Run, Subject
+from harness.components import Crop, Evaluator, Given, Metric, Recognizer, Report, Run
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet
+from tests.unit.builtin.conftest import MakeFaces, described, said
 
-MakeFaces = Callable[..., FaceSet]
 Pictures = tuple[np.ndarray, np.ndarray]
 PNG = b"\x89PNG"
 
@@ -56,16 +56,18 @@ def drawn(people: np.ndarray, each: int, seed: int, noise: float = 60) -> Pictur
 
 
 def evaluate(evaluator: Evaluator, dataset: FaceSet, source: FaceSet | None = None, scale: float = 1.0) -> Report:
-    return evaluator.evaluate(Subject(dataset=dataset, judge=Pattern(scale), source=source), Run(0))
+    given = {"dataset": dataset, "judge": Pattern(scale)} | ({} if source is None else {"source": source})
+    return evaluator.evaluate(Given(**given), Run(0))  # type: ignore[arg-type]
 
 
 def named(report: Report) -> dict[str, Metric]:
     for metric in report.metrics:
         assert np.isfinite(metric.value)
-        assert metric.interval or metric.note.startswith("no interval"), metric
-        if metric.interval:
-            assert metric.interval[0] <= metric.value + 1e-9
-            assert metric.interval[1] >= metric.value - 1e-9
+        interval = metric.uncertainty.interval
+        assert interval or metric.uncertainty.note.startswith("no interval"), metric
+        if interval:
+            assert interval[0] <= metric.value + 1e-9
+            assert interval[1] >= metric.value - 1e-9
     return {metric.name.partition("/")[2]: metric for metric in report.metrics}
 
 
@@ -88,7 +90,7 @@ def test_leakage_names_the_leaked_people_and_shows_them(make_faces: MakeFaces, s
     report = evaluate(Leakage(settings), make_faces(images, labels + 1000), source)
     found = named(report)
     assert found["identities_above"].value == pytest.approx(5 / 60, abs=1.1 / 60)
-    assert found["identities_above"].method == "wilson"
+    assert found["identities_above"].uncertainty.method == "wilson"
     assert found["authentic_reproduced"].value == pytest.approx(4 / 60, abs=1.1 / 60)
     assert found["image_authentic_above"].value <= 0.02
     table = report.tables["leakage-identities"]
@@ -144,9 +146,11 @@ def test_fidelity_names_its_embedding_and_size(source: FaceSet, clean: FaceSet, 
         assert "360 images of each side, unit embeddings of Pattern (48-d, 0123456789ab)" in metric.note
         assert metric.n == 360
         assert far[name].value > 2 * metric.value
-    assert near["frechet_distance"].interval is None
-    low, high = near["kernel_distance"].interval
-    assert low < near["kernel_distance"].value < high < far["kernel_distance"].interval[0]
+    assert near["frechet_distance"].uncertainty.interval is None
+    assert said(near["frechet_distance"]).startswith("no interval: it falls with the sample size, so compare equal")
+    low, high = near["kernel_distance"].uncertainty.interval
+    assert low < near["kernel_distance"].value < high < far["kernel_distance"].uncertainty.interval[0]
+    assert near["kernel_distance"].uncertainty.method == "bootstrap, linear"
     assert named(evaluate(Fidelity(), source, source))["frechet_distance"].value == pytest.approx(0, abs=1e-6)
 
 
@@ -162,7 +166,7 @@ def test_consistency_finds_wrong_labels_and_a_double(make_faces: MakeFaces, clea
     assert found["doubled_identities"].value == pytest.approx(2 / 60)
     elsewhere = ~np.isin(table["identity"], (12, 40)) & ~np.isin(table["rival"], (12, 40))
     assert table["wrong"][elsewhere].sum() == pytest.approx(60, abs=8)
-    assert found["wrong_images"].interval_over == "identities"
+    assert found["wrong_images"].uncertainty.interval_over == "identities"
     assert 0.05 < found["wrong_images"].value < 0.1, "5 percent wrong labels, and half of two people of sixty"
     assert report.figures["consistency-scores"].startswith(PNG)
     fine = named(evaluate(Consistency(), clean))
@@ -172,10 +176,37 @@ def test_consistency_finds_wrong_labels_and_a_double(make_faces: MakeFaces, clea
 
 def test_few_people_give_numbers_without_intervals(make_faces: MakeFaces) -> None:
     few, others = make_faces(*drawn(patterns(0, 8), 15, 1)), make_faces(*drawn(patterns(1, 8), 15, 2))
-    assert "8 identities are too few" in named(evaluate(Consistency(), few))["wrong_images"].note
-    assert "8 identities are too few" in named(evaluate(Fidelity(), few, others))["kernel_distance"].note
-    assert "8 identities are too few" in named(evaluate(Diversity(), few, others))["coverage"].note
-    assert "8 identities are too few" in named(evaluate(Leakage(), few, others))["images_above"].note
+    assert "8 identities are too few" in said(named(evaluate(Consistency(), few))["wrong_images"])
+    assert "8 identities are too few" in said(named(evaluate(Fidelity(), few, others))["kernel_distance"])
+    assert "8 identities are too few" in said(named(evaluate(Diversity(), few, others))["coverage"])
+    assert "8 identities are too few" in said(named(evaluate(Leakage(), few, others))["images_above"])
+
+
+def test_all_say_how_to_read_them(clean: FaceSet, source: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FaceSet, "attributes", {"yaw": np.zeros(360, np.float32)})
+    reports = [evaluate(evaluator(), clean, source) for evaluator in (Leakage, Diversity, Fidelity, Consistency)]
+    found: dict[str, Any] = {}
+    for report in reports:
+        found |= described(report)
+        assert not any(metric.ranked or metric.benchmark for metric in report.metrics)
+    assert found == {
+        "images_above": ("leaked images", "fraction", "lower", True),
+        "identities_above": ("leaked identities", "fraction", "lower", True),
+        "authentic_reproduced": ("reproduced people", "fraction", "lower", False),
+        "image_threshold": ("image threshold", "plain", "neither", False),
+        "image_authentic_above": ("image chance", "fraction", "neither", False),
+        "identity_threshold": ("identity threshold", "plain", "neither", False),
+        "identity_authentic_above": ("identity chance", "fraction", "neither", False),
+        "spread_deg": ("spread (deg)", "plain", "neither", True),
+        "yaw_spread_deg": ("yaw spread (deg)", "plain", "neither", False),
+        "coverage": ("coverage", "fraction", "higher", True),
+        "recall": ("recall", "fraction", "higher", False),
+        "near_duplicates": ("near-duplicates", "fraction", "lower", True),
+        "frechet_distance": ("Frechet distance", "plain", "lower", True),
+        "kernel_distance": ("kernel distance", "plain", "lower", True),
+        "wrong_images": ("wrong images", "fraction", "lower", True),
+        "doubled_identities": ("doubled identities", "fraction", "lower", True),
+    }
 
 
 def test_what_cannot_be_measured_is_refused(make_faces: MakeFaces, source: FaceSet, clean: FaceSet) -> None:
@@ -188,7 +219,7 @@ def test_what_cannot_be_measured_is_refused(make_faces: MakeFaces, source: FaceS
     with pytest.raises(StageError, match="no identity of 6 has 2 images"):
         evaluate(Consistency(), singles)
     for evaluator in (Leakage(), Diversity(), Fidelity()):
-        with pytest.raises(StageError, match="needs a dataset, a recognizer that judges it and an authentic source"):
+        with pytest.raises(StageError, match=r"given\.source was not asked for"):
             evaluate(evaluator, clean)
         with pytest.raises(StageError, match="360 of 360 embeddings by the judge are zero or not finite"):
             evaluate(evaluator, clean, source, scale=float("nan"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from harness.builtin.separability import (
     subset,
 )
 from harness.builtin.verification import Verification, VerificationSettings
-from harness.components import Crop, Metric, PairSet, Recognizer, Report, Run, Subject
+from harness.components import Crop, Given, Metric, PairSet, Recognizer, Report, Run
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet
 from harness.stats.verification import unit
+from tests.unit.builtin.conftest import MakeFaces, described
 
-MakeFaces = Callable[..., FaceSet]
 PNG = b"\x89PNG"
 
 
@@ -80,13 +80,13 @@ def by_name(report: Report) -> dict[str, Metric]:
 
 
 def verify(faces: FaceSet, pairs: PairSet, recognizer: Recognizer | None = None, **settings: Any) -> Report:
-    subject = Subject(recognizer=recognizer or Pixels(), protocols={"toy": (faces, pairs)})
-    return Verification(VerificationSettings(**settings)).evaluate(subject, Run(0))
+    given = Given(recognizer=recognizer or Pixels(), pairs={"toy": (faces, pairs)})
+    return Verification(VerificationSettings(**settings)).evaluate(given, Run(0))
 
 
 def separate(faces: FaceSet, judge: Recognizer | None = None, **settings: Any) -> Report:
-    subject = Subject(dataset=faces, judge=judge or Pixels())
-    return Separability(SeparabilitySettings(**settings)).evaluate(subject, Run(0))
+    given = Given(dataset=faces, judge=judge or Pixels())
+    return Separability(SeparabilitySettings(**settings)).evaluate(given, Run(0))
 
 
 def test_verification_reports_metrics_tables_and_figures(crowd: FaceSet) -> None:
@@ -94,12 +94,12 @@ def test_verification_reports_metrics_tables_and_figures(crowd: FaceSet) -> None
     report = verify(crowd, pairs)
     accuracy = by_name(report)["toy/accuracy"]
     assert 0.7 < accuracy.value < 1
-    assert (accuracy.n, accuracy.protocol, accuracy.interval_over) == (400, "toy", "identities")
-    assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
+    assert (accuracy.n, accuracy.benchmark, accuracy.uncertainty.interval_over) == (400, "toy", "identities")
+    assert accuracy.uncertainty.interval[0] <= accuracy.value <= accuracy.uncertainty.interval[1]
     assert accuracy.std_folds is not None
     tar = by_name(report)["toy/tar_at_far_1e-2"]
-    assert (tar.n, tar.interval) == (400, None)
-    assert tar.note == "no interval: 2 of 200 impostor pairs lie beyond the threshold, expected 30"
+    assert (tar.n, tar.benchmark, tar.uncertainty.interval) == (400, "toy", None)
+    assert tar.uncertainty.note == "no interval: 2 of 200 impostor pairs lie beyond the threshold, expected 30"
     table = report.tables["toy-pairs"]
     assert ((table["identity_a"] == table["identity_b"]) == table["same"]).all()
     assert table["correct"].mean() == pytest.approx(accuracy.value)
@@ -109,21 +109,35 @@ def test_verification_reports_metrics_tables_and_figures(crowd: FaceSet) -> None
     assert set(report.figures) == {"toy-scores", "toy-roc", "toy-det"}
 
 
+def test_verification_says_how_to_read_it(crowd: FaceSet) -> None:
+    report = verify(crowd, some_pairs(crowd.labels))
+    assert described(report) == {
+        "accuracy": ("toy", "fraction", "higher", True),
+        "tar_at_far_1e-2": ("toy TAR@1e-2", "fraction", "higher", False),
+    }
+    accuracy, tar = report.metrics
+    assert accuracy.ranked
+    assert tar.ranked
+    assert (accuracy.average, accuracy.margin, accuracy.relative) == ("average/accuracy", 0.02, False)
+    assert (tar.average, tar.margin, tar.pairs) == ("", None, "")
+    assert accuracy.pairs in report.tables
+
+
 def test_verification_of_shuffled_labels_is_chance(faces: FaceSet) -> None:
     pairs = some_pairs(faces.labels, 1000)
     shuffled = PairSet(pairs.a, pairs.b, np.random.default_rng(1).permutation(pairs.same), pairs.fold)
     accuracy = by_name(verify(faces, shuffled))["toy/accuracy"]
     assert accuracy.value == pytest.approx(0.5, abs=0.06)
     # these labels contradict the identities, which therefore cannot be resampled
-    assert (accuracy.method, accuracy.interval_over) == ("jackknife", "folds")
-    assert accuracy.note
+    assert (accuracy.uncertainty.method, accuracy.uncertainty.interval_over) == ("jackknife", "folds")
+    assert accuracy.uncertainty.note
 
 
 def test_a_perfect_score_has_no_interval_but_a_reason(faces: FaceSet) -> None:
     report = verify(faces, some_pairs(faces.labels))
     accuracy = by_name(report)["toy/accuracy"]
-    assert (accuracy.value, accuracy.interval) == (1.0, None)
-    assert accuracy.note == "no interval: 0 of 400 pairs are decided wrongly, expected 10"
+    assert (accuracy.value, accuracy.uncertainty.interval) == (1.0, None)
+    assert accuracy.uncertainty.note == "no interval: 0 of 400 pairs are decided wrongly, expected 10"
 
 
 def test_flip_test_sums_raw_embeddings(faces: FaceSet) -> None:
@@ -158,19 +172,42 @@ def test_separability_reports_everything(crowd: FaceSet) -> None:
     assert found["separability/impostor_mean"].n == 180 * 179 // 2 - 30 * 15
     for metric in report.metrics:
         assert np.isfinite(metric.value)
+        assert not metric.note
+        interval = metric.uncertainty.interval
         if metric.name == "separability/fmr1000":
-            assert metric.interval is None
-            assert metric.note == "no interval: 15 of 15660 impostor pairs lie beyond the threshold, expected 30"
+            assert interval is None
+            reason = "no interval: 15 of 15660 impostor pairs lie beyond the threshold, expected 30"
+            assert metric.uncertainty.note == reason
             continue
-        assert metric.interval is not None
-        assert metric.interval[0] <= metric.value * 1.001 + 1e-9, metric
-        assert metric.interval[1] >= metric.value * 0.999 - 1e-9, metric
+        assert interval is not None
+        assert interval[0] <= metric.value * 1.001 + 1e-9, metric
+        assert interval[1] >= metric.value * 0.999 - 1e-9, metric
     gm, gs, im, is_ = (found[f"separability/{name}"].value for name in names[4:])
     assert found["separability/fdr"].value == pytest.approx((gm - im) ** 2 / (gs**2 + is_**2))
     assert report.rule["crop"]["view"] == "arcface"
     assert "judge" not in report.rule  # the engine adds it, unless it is the row's own recognizer
     assert report.rule["impostor"] == "all"
     assert report.figures["separability-scores"].startswith(PNG)
+
+
+def test_separability_says_how_to_read_it(faces: FaceSet) -> None:
+    report = separate(faces)
+    assert described(report) == {
+        "fdr": ("FDR", "plain", "higher", True),
+        "eer": ("EER", "fraction", "lower", True),
+        "fmr100": ("FMR100", "fraction", "lower", True),
+        "fmr1000": ("FMR1000", "fraction", "lower", False),
+        "genuine_mean": ("genuine mean", "plain", "neither", False),
+        "genuine_std": ("genuine std", "plain", "neither", False),
+        "impostor_mean": ("impostor mean", "plain", "neither", False),
+        "impostor_std": ("impostor std", "plain", "neither", False),
+        "pixel_diversity": ("pixel diversity", "plain", "neither", True),
+    }
+    assert {m.name: m.margin for m in report.metrics if m.relative} == {
+        "separability/fdr": 0.10,
+        "separability/pixel_diversity": 0.05,
+    }
+    assert not any(m.ranked or m.benchmark for m in report.metrics)
 
 
 def test_pixel_diversity_is_the_spread_within_identities(
@@ -234,7 +271,8 @@ def test_many_pairs_are_counted_instead_of_listed(crowd: FaceSet, monkeypatch: p
     assert counted.figures["separability-scores"].startswith(PNG)
     for name, metric in by_name(listed).items():
         other = by_name(counted)[name]
-        assert (other.n, other.interval is None) == (metric.n, metric.interval is None), name
+        withheld = metric.uncertainty.interval is None
+        assert (other.n, other.uncertainty.interval is None) == (metric.n, withheld), name
         assert other.value == pytest.approx(metric.value, abs=0.01 if "eer" in name or "fmr" in name else 1e-6), name
     assert by_name(listed)["separability/eer"].value > 0.02, "there are errors to count"
 
@@ -258,5 +296,5 @@ def test_separability_refuses_what_it_cannot_measure(
 def test_few_identities_give_numbers_without_intervals(make_faces: MakeFaces, colored: tuple[np.ndarray, Any]) -> None:
     images, labels = colored
     for metric in separate(make_faces(images[:32], labels[:32])).metrics:
-        assert metric.interval is None
-        assert "4 identities are too few" in metric.note
+        assert metric.uncertainty.interval is None
+        assert "4 identities are too few" in metric.uncertainty.note

@@ -12,18 +12,18 @@ import yaml
 
 from harness.builtin.fw_ijb import FwIjb
 from harness.builtin.ijb import IJB, IJBSettings
-from harness.components import Report, Run, Subject, TemplateSet
+from harness.components import Given, Report, Run, TemplateSet
 from harness.errors import InputError, StageError
 from harness.faces.faceset import FaceSet
-from harness.leaderboard import is_ranked
-from harness.plan import demo_path, plan_suite
+from harness.graph import StageSpec
+from harness.planning.planner import demo_path, plan_suite
 from harness.stages import protocol as protocol_stage
-from harness.stages.context import Stage, load_recognizer
+from harness.stages.work import Stage, load_recognizer
 from harness.stats.templates import FARS, points_nearest
 from harness.store.artifacts import Artifact, Manifest, Store
-from harness.store.stage import StageSpec
-from harness.suite import load_suite
+from harness.suites.read import load_suite
 from harness.testing.contract import check_source
+from tests.unit.builtin.conftest import said
 
 SETTINGS: dict[str, Any] = {"identities": 30, "size_px": 32}
 
@@ -70,12 +70,12 @@ class Broken:
 def _no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Figures take most of the time and are looked at in one test."""
     if request.function is not test_figures:
-        monkeypatch.setattr("harness.builtin.ijb._figures", lambda *given: {})
+        monkeypatch.setattr("harness.builtin.ijb.pair_figures", lambda *given: {})
 
 
 def evaluate(faces: FaceSet, pairs: TemplateSet, recognizer: Any = None, **settings: Any) -> Report:
-    subject = Subject(recognizer=recognizer or Pixels(), templates={"fw-ijb": (faces, pairs)})
-    return IJB(IJBSettings(replicates=100, **settings)).evaluate(subject, Run(0))
+    given = Given(recognizer=recognizer or Pixels(), templates={"fw-ijb": (faces, pairs)})
+    return IJB(IJBSettings(replicates=100, **settings)).evaluate(given, Run(0))
 
 
 def values(report: Report) -> dict[str, float]:
@@ -100,14 +100,21 @@ def test_metrics(made: Made) -> None:
     report = evaluate(faces, pairs, load_recognizer(demo_path("judge")))
     names = [f"fw-ijb/tar_{rule}_1e-{power}" for rule in ("at_far", "nearest_far") for power in range(6, 0, -1)]
     assert [metric.name for metric in report.metrics] == names
-    assert [is_ranked(name) for name in names] == [True] * 6 + [False] * 6
+    assert [metric.ranked for metric in report.metrics] == [True] * 6 + [False] * 6
+    assert [metric.headline for metric in report.metrics] == [True] * 6 + [False] * 6
+    assert {(metric.unit, metric.better, metric.benchmark) for metric in report.metrics} == {
+        ("fraction", "higher", "fw-ijb")
+    }
+    assert report.metrics[2].title == "fw-ijb TAR@1e-4"
+    assert report.metrics[8].title == "fw-ijb TAR@1e-4 nearest"
     found = values(report)
     rates = [found[f"tar_at_far_1e-{power}"] for power in range(6, 0, -1)]
     assert rates == sorted(rates)
     assert found["tar_at_far_1e-2"] > 0.9, "the shipped recognizer sees who is who"
     by_name = {metric.name: metric for metric in report.metrics}
-    assert by_name["fw-ijb/tar_at_far_1e-6"].interval is None
-    assert by_name["fw-ijb/tar_at_far_1e-6"].note.startswith("no interval: 0 of 6960 impostor pairs")
+    least = by_name["fw-ijb/tar_at_far_1e-6"].uncertainty
+    assert least.interval is None
+    assert least.note.startswith("no interval: 0 of 6960 impostor pairs")
     assert {metric.n for metric in report.metrics} == {7140}
 
 
@@ -120,9 +127,10 @@ def test_figures(made: Made) -> None:
 def test_the_interval_of_a_rate_that_is_not_perfect(made: Made) -> None:
     metric = next(m for m in evaluate(*made[:2]).metrics if m.name == "fw-ijb/tar_at_far_1e-1")
     assert 0.1 < metric.value < 0.95
-    assert metric.interval is not None
-    assert metric.interval[0] < metric.value < metric.interval[1]
-    assert (metric.interval_over, metric.method, metric.note) == ("identities", "bootstrap", "")
+    sure = metric.uncertainty
+    assert sure.interval is not None
+    assert sure.interval[0] < metric.value < sure.interval[1]
+    assert (sure.interval_over, sure.method, said(metric)) == ("identities", "bootstrap", "")
 
 
 def test_the_definition_step_by_step(made: Made) -> None:
@@ -158,8 +166,8 @@ def test_every_flag_counts_and_is_told(flag: str, made: Made) -> None:
     tables = [report.tables["fw-ijb-pairs"]["score"] for report in (standard, changed)]
     assert np.abs(tables[0] - tables[1]).max() > 1e-3
     remark = f"without {flag}: not comparable with published figures"
-    assert all(remark in metric.note for metric in changed.metrics)
-    assert not any("published" in metric.note for metric in standard.metrics)
+    assert all(said(metric).endswith(remark) for metric in changed.metrics)
+    assert not any("published" in said(metric) for metric in standard.metrics)
 
 
 def test_templates_beat_single_images(made: Made) -> None:
@@ -189,8 +197,8 @@ def test_faults_are_told(made: Made) -> None:
         evaluate(faces, replace(pairs, a=np.where(pairs.a == 3, 120, pairs.a)))
     with pytest.raises(StageError, match="7140 genuine and 0 impostor pairs; expected both kinds"):
         evaluate(faces, replace(pairs, same=np.ones(7140, dtype=bool)))
-    with pytest.raises(StageError, match="needs a recognizer and at least one protocol of templates"):
-        IJB().evaluate(Subject(), Run(0))
+    with pytest.raises(StageError, match=r"given\.templates was not asked for"):
+        IJB().evaluate(Given(recognizer=Pixels()), Run(0))  # type: ignore[arg-type]
 
 
 def test_subjects_that_contradict_the_labels_are_not_resampled(made: Made) -> None:
@@ -199,7 +207,7 @@ def test_subjects_that_contradict_the_labels_are_not_resampled(made: Made) -> No
     flipped[np.flatnonzero(~pairs.same)[0]] = True
     report = evaluate(faces, replace(pairs, same=flipped))
     metric = next(metric for metric in report.metrics if metric.name == "fw-ijb/tar_at_far_1e-1")
-    assert metric.note == "no interval: subjects of the templates are not known"
+    assert said(metric) == "no interval: subjects of the templates are not known"
     assert "identity_a" not in report.tables["fw-ijb-pairs"]
 
 

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness.builtin.margin import MarginSettings, MarginTrainer
+from harness.builtin.margin import MarginTrainer
 from harness.builtin.margin_loop import augment, cosface_loss, learning_rate
+from harness.builtin.margin_settings import MarginSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
-from harness.components import Crop, Recognizer, Run
+from harness.components import Crop, Given, Recognizer, Run
 from harness.errors import DataError, InputError, StageError, Stopped
 from harness.faces.coding import to_unit
 from harness.faces.faceset import FaceSet
+from harness.plugins import registry
 from harness.stats.verification import unit
 
 MakeFaces = Callable[..., FaceSet]
@@ -25,7 +27,7 @@ FAST = {"epochs": 3, "batch_size": 24, "backbone_settings": {"width": 16}}
 
 
 def train(faces: FaceSet, run: Run, **settings: Any) -> Recognizer:
-    return MarginTrainer(MarginSettings(**(FAST | settings))).train(faces, run)
+    return MarginTrainer(MarginSettings(**(FAST | settings))).train(Given(dataset=faces), run)
 
 
 def same_weights(a: Recognizer, b: Recognizer) -> bool:
@@ -115,6 +117,17 @@ def test_one_identity_is_refused(make_faces: MakeFaces) -> None:
     alone = make_faces(np.zeros((4, 32, 32, 3), np.uint8), np.zeros(4, np.int64))
     with pytest.raises(StageError, match="4 images of 1 identities"):
         train(alone, Run(0))
+
+
+class Frozen(Recognizer):
+    """Has no network to train."""
+
+
+def test_a_backbone_can_be_trained_and_its_code_counts(faces: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MarginTrainer(MarginSettings()).uses() == (SmallCNN,)
+    monkeypatch.setattr(registry(), "load", lambda kind, name: Frozen)
+    with pytest.raises(InputError, match="backbone 'small-cnn' is Frozen, expected a TrainableRecognizer"):
+        train(faces, Run(0))
 
 
 def test_wrong_backbone_settings_are_named(faces: FaceSet) -> None:

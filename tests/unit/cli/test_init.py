@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from harness.cli import main
-from harness.plan import demo_path, plan_suite
-from harness.suite import load_suite
-from harness.suite_schema import Suite
+from harness.planning.planner import demo_path, plan_suite
+from harness.suites.read import load_suite
+from harness.suites.schema import Suite
 
 TEMPLATE = files("harness.cli").joinpath("suite_template.yaml").read_text(encoding="utf-8")
 

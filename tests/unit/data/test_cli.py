@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.builtin.images import ImagesSettings, ImagesSource
+from harness.builtin.mtcnn import MTCNNAligner
 from harness.cli.data import data
 from harness.components import Run
 from harness.data import survey
@@ -24,7 +25,7 @@ from harness.data.datasets import FolderData, open_dataset
 from harness.data.recordio import RecordFile, RecordWriter
 from harness.data.survey import Audit, audit_images, judge_audit
 from harness.errors import DataError, InputError
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity, warp
 from harness.faceworld.render import render
 
@@ -251,23 +252,25 @@ def test_audit_finds_planted_faults() -> None:
     count = 6
     drawn = render(0, range(400_000, 400_000 + count), [0] * count, "mild", 112)
     assert drawn.landmarks is not None
-    crops = warp(drawn.images, similarity(drawn.landmarks, template(112)), 112)
-    sound = audit_images(list(crops))
+    crops = warp(drawn.images, similarity(drawn.landmarks, reference_landmarks(112)), 112)
+    aligner = MTCNNAligner()
+    sound = audit_images(list(crops), aligner)
     assert judge_audit(sound) == []
     assert sound.found == count
     assert sound.residual_px < 5
-    (shifted,) = judge_audit(audit_images(list(np.roll(crops, 8, axis=2))))
+    (shifted,) = judge_audit(audit_images(list(np.roll(crops, 8, axis=2)), aligner))
     assert shifted.startswith("alignment: faces are shifted by (+")
-    swapped = judge_audit(audit_images([np.ascontiguousarray(crop[..., ::-1]) for crop in crops]))
+    swapped = judge_audit(audit_images([np.ascontiguousarray(crop[..., ::-1]) for crop in crops], aligner))
     assert any(problem.startswith("color order:") for problem in swapped)
-    (faceless,) = judge_audit(audit_images([np.full((112, 112, 3), 90, np.uint8)] * 2))
+    (faceless,) = judge_audit(audit_images([np.full((112, 112, 3), 90, np.uint8)] * 2, aligner))
     assert faceless == "alignment: MTCNN finds a face in 0 of 2 images; are they faces?"
 
 
 def test_audit_on_the_command_line(bin_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 
-    def audit(images: list[Any]) -> Audit:
+    def audit(images: list[Any], aligner: Any) -> Audit:
+        assert isinstance(aligner, MTCNNAligner)
         taken.append(len(images))
         return Audit(8, 8, 9.5, (0.0, 0.5), 8, 0.25)
 
@@ -276,6 +279,6 @@ def test_audit_on_the_command_line(bin_path: Path, monkeypatch: pytest.MonkeyPat
     result = call("check", bin_path, "--audit", fails=True)
     assert result.exit_code == 1
     assert taken == [8], "a sample, spread evenly"
-    assert "audit: faces in 8 of 8, 9.5 px of 112 from the template, shift (+0.0, +0.5) px, 25% of 8" in result.output
-    assert "problem: alignment: landmarks lie 9.5 px of 112 from the ArcFace template" in result.output
+    assert "audit: faces in 8 of 8, 9.5 px of 112 from the reference, shift (+0.0, +0.5) px, 25% of 8" in result.output
+    assert "problem: alignment: landmarks lie 9.5 px of 112 from the ArcFace reference" in result.output
     assert "problem: color order: 75% of 8 colored images have more blue than red" in result.output

@@ -26,11 +26,11 @@ from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
 from harness.errors import DataError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.graph import StageSpec
 from harness.stages import protocol as protocol_stage
-from harness.stages.context import Stage
 from harness.stages.images import SHARD_ITEMS
+from harness.stages.work import Stage
 from harness.store.artifacts import Store
-from harness.store.stage import StageSpec
 from harness.testing.contract import check_light_import, check_own_code, check_source
 
 SAME = [True, False, True, True, False, False, True, False, True, False, True, False]
@@ -113,7 +113,7 @@ def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
     Image.new("RGB", (96, 112)).save(buffer, "PNG")
     write_bin(wide, [*faces[:23], buffer.getvalue()], SAME)
     protocol = BinProtocol(BinSettings(path=wide))
-    with pytest.raises(DataError, match="image 23: it has 96 x 112 px; expected a square crop of the ArcFace template"):
+    with pytest.raises(DataError, match="image 23: it has 96 x 112 px; expected a square ArcFace crop"):
         list(protocol.sample(protocol.plan(Run(0)), Run(0)))
 
 

@@ -24,10 +24,10 @@ from harness.data.survey import Audit, audit_images, judge_audit
 from harness.errors import DataError, HarnessError, InputError
 from harness.faces.faceset import FaceSet
 from harness.faceworld.render import render
+from harness.graph import StageSpec
 from harness.stages import protocol as protocol_stage
-from harness.stages.context import Stage
+from harness.stages.work import Stage
 from harness.store.artifacts import Artifact, Manifest, Store
-from harness.store.stage import StageSpec
 from harness.testing.contract import check_own_code, check_source
 
 # Three subjects with two templates each, numbered with gaps; the first template has a clip, the others one still.

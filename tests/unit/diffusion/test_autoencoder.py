@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.diffusion.autoencoder import PixelStage, SmallAutoencoder, SmallConfig, VQAutoencoder, VQConfig
+from harness.diffusion.autoencoder import PixelAutoencoder, SmallAutoencoder, SmallConfig, VQAutoencoder, VQConfig
 from harness.diffusion.vq import VQDecoder
 
 VQ_TINY = VQConfig(ch=32, ch_mult=(1, 2, 2), num_res_blocks=1, n_embed=64)
@@ -30,39 +30,39 @@ def test_published_vq_parameter_counts() -> None:
 
 @pytest.mark.parametrize("side", [16, 28, 32])
 @pytest.mark.parametrize(
-    ("stage", "channels", "factor"),
+    ("autoencoder", "channels", "factor"),
     [
         (VQAutoencoder(VQ_TINY), 3, 4),
         (SmallAutoencoder(SMALL_TINY), 4, 4),
-        (PixelStage(), 3, 1),
-        (PixelStage(2), 12, 2),
+        (PixelAutoencoder(), 3, 1),
+        (PixelAutoencoder(2), 12, 2),
     ],
     ids=["vq", "small", "pixels", "pixels-unshuffled"],
 )
-def test_first_stages_share_shapes_and_range(stage: nn.Module, channels: int, factor: int, side: int) -> None:
+def test_autoencoders_share_shapes_and_range(autoencoder: nn.Module, channels: int, factor: int, side: int) -> None:
     x = images(side=side)
     with torch.no_grad():
-        z = stage.encode(x)  # type: ignore[operator]
+        z = autoencoder.encode(x)  # type: ignore[operator]
         assert z.shape == (2, channels, side // factor, side // factor)
-        for quantise in (True, False):
-            out = stage.decode(10.0 * z, quantise=quantise)  # type: ignore[operator]
+        for quantize in (True, False):
+            out = autoencoder.decode(10.0 * z, quantize=quantize)  # type: ignore[operator]
             assert out.shape == x.shape
             assert float(out.abs().max()) <= 1.0
 
 
-@pytest.mark.parametrize("stage", [VQAutoencoder(VQ_TINY), SmallAutoencoder(SMALL_TINY), PixelStage(2)])
-@pytest.mark.parametrize("quantise", [True, False])
-def test_gradients_pass_the_decoder(stage: nn.Module, quantise: bool) -> None:
-    z = (0.1 * stage.encode(images()).detach()).requires_grad_()  # type: ignore[operator]
-    stage.decode(z, quantise=quantise).sum().backward()  # type: ignore[operator]
+@pytest.mark.parametrize("autoencoder", [VQAutoencoder(VQ_TINY), SmallAutoencoder(SMALL_TINY), PixelAutoencoder(2)])
+@pytest.mark.parametrize("quantize", [True, False])
+def test_gradients_pass_the_decoder(autoencoder: nn.Module, quantize: bool) -> None:
+    z = (0.1 * autoencoder.encode(images()).detach()).requires_grad_()  # type: ignore[operator]
+    autoencoder.decode(z, quantize=quantize).sum().backward()  # type: ignore[operator]
     assert z.grad is not None
     assert z.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("unshuffle", [1, 2])
 def test_pixels_come_back(unshuffle: int) -> None:
-    stage, x = PixelStage(unshuffle), images()
-    assert torch.equal(stage.decode(stage.encode(x)), x)
+    autoencoder, x = PixelAutoencoder(unshuffle), images()
+    assert torch.equal(autoencoder.decode(autoencoder.encode(x)), x)
 
 
 def test_codebook_takes_the_nearest_entry() -> None:
@@ -84,10 +84,10 @@ def test_vq_configuration_files() -> None:
         VQConfig.from_dict({"attn_resolutions": [32]})
 
 
-def test_small_latents_are_standardised_and_the_statistics_travel() -> None:
+def test_small_latents_are_standardized_and_the_statistics_travel() -> None:
     torch.manual_seed(0)
     model, x = SmallAutoencoder(SMALL_TINY), images(64)
-    model.fit_standardisation(x, batch_size=10)
+    model.fit_standardization(x, batch_size=10)
     z = model.encode(x)
     assert torch.allclose(z.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4)
     assert torch.allclose(z.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.diffusion.latent import _with_flips
+from harness.diffusion.flips import mirrored_columns, with_flips
 from harness.diffusion.training import Batch
 
 
@@ -20,12 +20,11 @@ def test_a_mirrored_image_has_the_mirrored_attributes_and_the_same_context() -> 
     latents, yaw = torch.randn(count, 2, 4, 4), torch.randn(count, 4)
     batch = {
         "latents": latents,
-        "mirrored/latents": latents.flip(3),
         "attributes": yaw,
-        "mirrored/attributes": -yaw,
         "contexts": torch.arange(count),
+        **mirrored_columns({"latents": latents.flip(3), "attributes": -yaw}),
     }
-    _with_flips(loss)(nn.Identity(), batch, torch.Generator().manual_seed(0))
+    with_flips(loss)(nn.Identity(), batch, torch.Generator().manual_seed(0))
     turned = (seen["latents"] == latents.flip(3)).flatten(1).all(dim=1)
     assert 150 < int(turned.sum()) < 250
     assert torch.equal(seen["latents"][~turned], latents[~turned])

@@ -205,10 +205,10 @@ def test_guidance_is_the_formula_and_one_call(unet: ConditionalUNet) -> None:
     with torch.no_grad():
         expected = 1.5 * unet(x, t, p) - 0.5 * unet(x, t, n)
         assert torch.allclose(with_negative(denoise, n, 0.5)(x, t, p), expected, atol=1e-5)
-        once = with_negative(denoise, unet.contextualise(n), 0.5)
+        once = with_negative(denoise, unet.contextualize(n), 0.5)
         for context in (p, n, p):  # another context must not meet what was joined for the one before
             expected = 1.5 * unet(x, t, context) - 0.5 * unet(x, t, n)
-            assert torch.allclose(once(x, t, unet.contextualise(context)), expected, atol=1e-5)
+            assert torch.allclose(once(x, t, unet.contextualize(context)), expected, atol=1e-5)
     assert sizes == [4, 4, 4, 4]
 
 
@@ -217,7 +217,7 @@ def test_guidance_refuses_nonsense(unet: ConditionalUNet) -> None:
         with_negative(unet, torch.zeros(2, 8), -0.5)
     with pytest.raises(TypeError, match="both"):
         with_negative(unet, torch.zeros(2, 8), 0.5)(
-            draw(), torch.zeros(2).long(), unet.contextualise(torch.zeros(2, 8))
+            draw(), torch.zeros(2).long(), unet.contextualize(torch.zeros(2, 8))
         )
 
 

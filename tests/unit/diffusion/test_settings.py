@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from harness.builtin.unconditional import Unconditional
-from harness.components import Run, SamplePlan
+from harness.components import Given, Run, SamplePlan
 from harness.diffusion import settings
-from harness.diffusion.latent import LatentDiffusion, sample_images
+from harness.diffusion.latent import LatentDiffusion
+from harness.diffusion.sampling import sample_images
 from harness.diffusion.schedule import REFERENCE_STEPS
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
 from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet
@@ -50,7 +51,7 @@ def test_what_a_sampler_takes_passes(given: dict[str, Any]) -> None:
     LatentSampleSettings(**given)
 
 
-@pytest.mark.parametrize(("given", "multiple"), [({"size_px": 80}, 32), ({"size_px": 40, "first_stage": "pixel"}, 16)])
+@pytest.mark.parametrize(("given", "multiple"), [({"size_px": 80}, 32), ({"size_px": 40, "autoencoder": "pixel"}, 16)])
 def test_a_size_that_the_published_network_cannot_halve_is_refused(given: dict[str, Any], multiple: int) -> None:
     with pytest.raises(ValidationError, match=f"multiple of {multiple}"):
         LatentFitSettings(**given)
@@ -91,10 +92,10 @@ def test_bfloat16_is_close_and_enters_the_key() -> None:
     parts = LatentDiffusion.from_model(tiny_model())
     half = LatentDiffusion.from_model(tiny_model(), dtype="bfloat16")
     assert next(half.unet.parameters()).dtype == torch.bfloat16
-    assert next(half.first_stage.parameters()).dtype == torch.float32
+    assert next(half.autoencoder.parameters()).dtype == torch.float32
     x, t, context = torch.randn(4, 4, 8, 8), torch.full((4,), 7), torch.randn(4, 16)
     with torch.no_grad():
-        eps, rough = parts.unet(x, t, context), half.unet(x, t, half.unet.contextualise(context))
+        eps, rough = parts.unet(x, t, context), half.unet(x, t, half.unet.contextualize(context))
     assert rough.dtype == torch.float32
     error = float((rough - eps).square().mean().sqrt() / eps.square().mean().sqrt())
     assert 0 < error < 0.05
@@ -107,7 +108,7 @@ def test_a_compiled_denoiser_changes_images_by_rounding_alone(monkeypatch: pytes
 
     def images(**settings: Any) -> np.ndarray:
         generator = Unconditional(LatentSampleSettings(steps=2, **settings))
-        return np.concatenate([batch.images for batch in generator.sample(plan, model, Run(seed=0))])
+        return np.concatenate([batch.images for batch in generator.sample(plan, Given(model=model), Run(seed=0))])
 
     assert np.abs(images(compile=True).astype(int) - images()).max() <= 1
     assert len(compiled) == 1

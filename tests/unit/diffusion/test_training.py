@@ -256,17 +256,17 @@ def test_data_of_different_lengths_is_refused() -> None:
         )
 
 
-def test_the_autoencoder_learns_and_its_latents_are_standardised() -> None:
+def test_the_autoencoder_learns_and_its_latents_are_standardized() -> None:
     torch.manual_seed(0)
     model = SmallAutoencoder(SmallConfig(latent_channels=4, width=16, inner_width=32))
     g = torch.Generator().manual_seed(2)
-    colours = torch.randint(0, 256, (64, 3, 1, 1), generator=g, dtype=torch.uint8)
+    colors = torch.randint(0, 256, (64, 3, 1, 1), generator=g, dtype=torch.uint8)
     settings = TrainSettings(
         steps=120, batch_size=16, learning_rate=5e-3, lr_schedule="cosine", log_every=20, dtype="float32"
     )
-    trained = train_autoencoder(model, colours.expand(-1, -1, 16, 16), settings, seed=0)
+    trained = train_autoencoder(model, colors.expand(-1, -1, 16, 16), settings, seed=0)
     assert trained.losses[-1][1] < 0.5 * trained.losses[0][1]
-    x = colours.expand(-1, -1, 16, 16).float() / 127.5 - 1.0
+    x = colors.expand(-1, -1, 16, 16).float() / 127.5 - 1.0
     with torch.no_grad():
         z = model.encode(x)
         assert torch.allclose(z.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3)

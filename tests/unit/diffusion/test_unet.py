@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, Contextualised, UNetConfig
+from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, Contextualized, UNetConfig
 
 TINY = UNetConfig(
     input_channels=4,
@@ -19,7 +19,7 @@ TINY = UNetConfig(
 
 
 def make(config: UNetConfig = TINY, *, seed: int = 0) -> ConditionalUNet:
-    """A network whose zero-initialised layers are filled, so that outputs say something."""
+    """A network whose zero-initialized layers are filled, so that outputs say something."""
     torch.manual_seed(seed)
     unet = ConditionalUNet(config)
     for parameter in unet.parameters():
@@ -62,7 +62,7 @@ def test_demo_size() -> None:
     assert 1_900_000 < _count(ConditionalUNet(DEMO_CONFIG)) < 2_700_000
 
 
-def test_output_is_exactly_zero_at_initialisation() -> None:
+def test_output_is_exactly_zero_at_initialization() -> None:
     x, t, context = inputs()
     assert not ConditionalUNet(TINY)(x, t, context).any()
 
@@ -70,12 +70,12 @@ def test_output_is_exactly_zero_at_initialisation() -> None:
 def test_context_once_gives_the_same_numbers() -> None:
     unet, (x, t, context) = make(), inputs()
     with torch.no_grad():
-        once = unet.contextualise(context)
+        once = unet.contextualize(context)
         assert torch.equal(unet(x, t, once), unet(x, t, context))
         rows = [2, 0, 0]
-        picked = unet(x, t, unet.contextualise(context).select(rows))
+        picked = unet(x, t, unet.contextualize(context).select(rows))
         assert torch.allclose(picked, unet(x, t, context[rows]), atol=1e-6)
-        halves = Contextualised.concatenate([unet.contextualise(context[:1]), unet.contextualise(context[1:])])
+        halves = Contextualized.concatenate([unet.contextualize(context[:1]), unet.contextualize(context[1:])])
         assert torch.allclose(unet(x, t, halves), unet(x, t, context), atol=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_extra_tokens_change_no_name_and_are_read() -> None:
     with torch.no_grad():
         plain = unet(x, t, context)
         with_tokens = unet(x, t, context, extra_tokens=tokens)
-        once = unet(x, t, unet.contextualise(context, extra_tokens=tokens))
+        once = unet(x, t, unet.contextualize(context, extra_tokens=tokens))
     assert not torch.allclose(plain, with_tokens, atol=1e-4)
     assert torch.equal(with_tokens, once)
     with pytest.raises(ValueError, match="extra tokens"):

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.diffusion.schedule import linear_schedule, published_vectors
-from harness.diffusion.unet import ConditionalUNet, UNetConfig
-from harness.diffusion.weights import load_published_idiffface, load_strict, take_prefix
+from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import DataError
 
 
@@ -47,34 +45,3 @@ def test_long_lists_are_cut() -> None:
 
 def test_take_prefix() -> None:
     assert set(take_prefix({"a.b": torch.ones(1), "c": torch.ones(1)}, "a.")) == {"b"}
-
-
-CONFIG = UNetConfig(
-    initial_channels=32, channel_multipliers=(1,), is_attention=(False,), n_blocks_per_resolution=1, context_channels=32
-)
-
-
-def _checkpoint() -> dict[str, torch.Tensor]:
-    tensors = {f"eps_model.{n}": t for n, t in ConditionalUNet(CONFIG).state_dict().items()}
-    return tensors | published_vectors(linear_schedule(40))
-
-
-def test_published_layout() -> None:
-    unet, schedule = load_published_idiffface(_checkpoint(), "file", CONFIG)
-    assert schedule.T == 40
-    assert not unet.training
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"betas": None}, "no tensor 'betas'"),
-        ({"sigmas": None}, "'sigmas' is missing"),
-        ({"betas": torch.full((40,), 0.1)}, "'betas' is not that of the linear schedule"),
-        ({"eps_model.final.bias": None}, "missing final.bias"),
-    ],
-)
-def test_other_checkpoints_are_refused(change: dict[str, torch.Tensor | None], message: str) -> None:
-    tensors = {n: t for n, t in {**_checkpoint(), **change}.items() if t is not None}
-    with pytest.raises(DataError, match=message):
-        load_published_idiffface(tensors, "file", CONFIG)

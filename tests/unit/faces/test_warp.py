@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.faces.crops import TEMPLATE_112, template
+from harness.faces.crops import REFERENCE_112, reference_landmarks
 from harness.faces.warp import similarity, transform, warp
 
 
@@ -30,24 +30,24 @@ def turned(points: np.ndarray, scale: float, degrees: float, shift: tuple[float,
     return points @ rotation.T + np.array(shift)
 
 
-def test_face_with_template_landmarks_reproduces_template() -> None:
-    points = turned(template(112), 1.7, 12.0, (30.0, 5.0))
-    matrices = similarity(points[None], template(112))
+def test_a_face_with_the_reference_landmarks_stays() -> None:
+    points = turned(reference_landmarks(112), 1.7, 12.0, (30.0, 5.0))
+    matrices = similarity(points[None], reference_landmarks(112))
     back = transform(matrices, points[None])[0]
-    assert np.abs(back - np.array(TEMPLATE_112)).max() < 1e-3
-    assert back[2, 0] == pytest.approx(56.0252, abs=1e-3)  # the +8 template: 48.0252 would be the shifted crop
+    assert np.abs(back - np.array(REFERENCE_112)).max() < 1e-3
+    assert back[2, 0] == pytest.approx(56.0252, abs=1e-3)  # 48.0252 would be that of the crop 96 px wide
 
 
 def test_warped_pixels_lie_where_the_matrix_says() -> None:
-    points = turned(template(112), 1.2, 15.0, (40.0, 10.0))
-    crop = warp(blob(points, 200, 2.5), similarity(points[None], template(112)), 112)[0, :, :, 0]
-    for expected in template(112):
+    points = turned(reference_landmarks(112), 1.2, 15.0, (40.0, 10.0))
+    crop = warp(blob(points, 200, 2.5), similarity(points[None], reference_landmarks(112)), 112)[0, :, :, 0]
+    for expected in reference_landmarks(112):
         assert np.abs(center(crop, expected, 8) - expected).max() < 0.05
 
 
 @pytest.mark.parametrize("size", [32, 56, 112, 224])
 def test_template_covers_the_same_area_at_every_size(size: int) -> None:
-    assert np.allclose((template(size) + 0.5) / size, (template(112) + 0.5) / 112)
+    assert np.allclose((reference_landmarks(size) + 0.5) / size, (reference_landmarks(112) + 0.5) / 112)
 
 
 def test_identity_warp_returns_the_image() -> None:
@@ -56,8 +56,8 @@ def test_identity_warp_returns_the_image() -> None:
 
 
 def test_no_reflection() -> None:
-    mirrored = template(112) * [-1, 1]
-    matrix = similarity(mirrored[None], template(112))[0]
+    mirrored = reference_landmarks(112) * [-1, 1]
+    matrix = similarity(mirrored[None], reference_landmarks(112))[0]
     assert np.linalg.det(matrix[:, :2]) > 0
 
 
@@ -70,10 +70,9 @@ def test_outside_is_black_and_half_a_pixel_out_is_half_bright() -> None:
 def test_crop_does_not_depend_on_the_batch() -> None:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (9, 60, 50, 3), dtype=np.uint8)
-    points = np.stack(
-        [turned(template(32), s, d, (9, 7)) for s, d in zip(rng.uniform(0.5, 4, 9), rng.normal(0, 20, 9), strict=True)]
-    )
-    matrices = similarity(points, template(32))
+    turns = zip(rng.uniform(0.5, 4, 9), rng.normal(0, 20, 9), strict=True)
+    points = np.stack([turned(reference_landmarks(32), scale, degrees, (9, 7)) for scale, degrees in turns])
+    matrices = similarity(points, reference_landmarks(32))
     together = warp(images, matrices, 32)
     for i in range(9):
         assert (warp(images[i : i + 1], matrices[i : i + 1], 32)[0] == together[i]).all()
@@ -81,21 +80,21 @@ def test_crop_does_not_depend_on_the_batch() -> None:
 
 def test_shrinking_does_not_alias() -> None:
     stripes = np.zeros((1, 400, 400, 3), dtype=np.uint8)
-    stripes[:, :, ::2] = 255  # finer than any pixel of the crop: must become grey
-    points = turned(template(32), 12.0, 0.0, (5.0, 5.0))
-    crop = warp(stripes, similarity(points[None], template(32)), 32)[0, 4:-4, 4:-4]
+    stripes[:, :, ::2] = 255  # finer than any pixel of the crop: must become gray
+    points = turned(reference_landmarks(32), 12.0, 0.0, (5.0, 5.0))
+    crop = warp(stripes, similarity(points[None], reference_landmarks(32)), 32)[0, 4:-4, 4:-4]
     assert np.abs(crop.astype(int) - 128).max() <= 24
 
 
 def test_unusable_landmarks_give_a_black_crop() -> None:
     points = np.stack([np.full((5, 2), 7.0), np.full((5, 2), np.nan)])
-    matrices = similarity(points, template(32))
+    matrices = similarity(points, reference_landmarks(32))
     assert (matrices == 0).all()
     assert (warp(np.full((2, 50, 50, 3), 9, np.uint8), matrices, 32) == 0).all()
 
 
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3, 2\); expected \[B, 5, 2\]"):
-        similarity(np.zeros((2, 3, 2)), template(112))
+        similarity(np.zeros((2, 3, 2)), reference_landmarks(112))
     with pytest.raises(ValueError, match="float64"):
         warp(np.zeros((1, 4, 4, 3)), np.zeros((1, 2, 3)), 4)  # type: ignore[arg-type]

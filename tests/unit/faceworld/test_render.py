@@ -73,7 +73,7 @@ def test_every_part_of_the_key_matters(change: str) -> None:
 
 
 def test_one_identity_resembles_itself_across_samples() -> None:
-    """Frontal faces of one person are nearer to each other than to other people's, in grey and on average."""
+    """Frontal faces of one person are nearer to each other than to other people's, in gray and on average."""
     people, shots = 24, 6
     ids = np.repeat(PEOPLE[:people], shots).tolist()
     faces = render(0, ids, list(range(shots)) * people, "frontal", 32).images[:, 6:28, 6:26].astype(float).mean(-1)

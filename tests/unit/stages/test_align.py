@@ -14,10 +14,10 @@ from harness.components import AlignedBatch, Crop, ImageBatch, Run
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.stages.align import add_aligned, keep_first
-from harness.stages.context import Stage
-from harness.stages.learn import check_complete, enough_spare, found_per_identity
+from harness.stages.completeness import check_complete, enough_spare, found_per_identity
+from harness.stages.work import Work
 from harness.store.artifacts import Store
-from harness.store.stage import StageSpec
+from harness.graph import TrainStage
 
 Item = tuple[int, int, bool]  # identity, sample, whether a face was found
 
@@ -91,10 +91,8 @@ def test_the_spare_is_the_least_that_is_enough(made: list[tuple[int, float]], wa
         assert (wanted + people - 1) * rate < wanted
 
 
-def stage(tmp_path: Path, identities: int, per_identity: int) -> Stage:
-    options = {"identities": identities, "per_identity": per_identity}
-    spec = StageSpec("train", "0" * 24, "row seed 0: train", options=options)
-    return Stage(spec, Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
+def stage(identities: int, per_identity: int) -> TrainStage:
+    return TrainStage(key="0" * 24, label="row seed 0: train", identities=identities, per_identity=per_identity)
 
 
 def dataset(folder: Path, found: list[int], planned: int, identities: int, per_identity: int) -> FaceSet:
@@ -115,7 +113,7 @@ def complaint(tmp_path: Path, found: list[int]) -> str:
     """With 6 images planned of each identity, 4 identities x 4 images needed."""
     faces = dataset(tmp_path / "faces", found, 6, 4, 4)
     with pytest.raises(StageError) as caught:
-        check_complete(stage(tmp_path, 4, 4), faces)
+        check_complete(stage(4, 4), faces)
     return str(caught.value)
 
 
@@ -143,7 +141,7 @@ def test_where_no_face_is_found(tmp_path: Path) -> None:
 
 def test_enough_is_enough(tmp_path: Path) -> None:
     faces = dataset(tmp_path / "faces", [6, 4, 3, 4, 5], 6, 4, 4)
-    check_complete(stage(tmp_path, 4, 4), faces)
+    check_complete(stage(4, 4), faces)
     assert len(faces) == 16
     planned, found = found_per_identity(faces.items)
     assert planned.tolist() == [6] * 5
@@ -151,9 +149,7 @@ def test_enough_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_stage_without_a_size_is_not_checked(tmp_path: Path) -> None:
-    spec = StageSpec("train", "0" * 24, "recognizer cond")
-    bare = Stage(spec, Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
-    check_complete(bare, dataset(tmp_path / "faces", [1], 2, 1, 2))
+    check_complete(TrainStage(label="recognizer cond"), dataset(tmp_path / "faces", [1], 2, 1, 2))
 
 
 def aligned(count: int, **changes: object) -> AlignedBatch:
@@ -195,5 +191,6 @@ def test_failures_are_items_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_the_run_of_a_stage_has_its_seed(tmp_path: Path) -> None:
-    assert isinstance(stage(tmp_path, 1, 1).run, Run)
-    assert stage(tmp_path, 1, 1).run.seed == 0
+    work = Work(TrainStage(seed=3), Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
+    assert isinstance(work.run, Run)
+    assert work.run.seed == 3

@@ -2,26 +2,24 @@
 
 import pytest
 
-from harness.stages import run_phase
+from harness.stages.phases import run_phase
 from harness.store.artifacts import Store
-from harness.store.stage import StageSpec
+from harness.graph import ProtocolStage, SourceStage
 
-SOURCE = StageSpec(
-    kind="source",
+SOURCE = SourceStage(
     key="s",
     label="source",
     component="faceworld",
     target="harness.builtin.faceworld:FaceWorldSource",
     settings={"identities": 3, "per_identity": 2, "size_px": 32},
 )
-PROTOCOL = StageSpec(
-    kind="protocol",
+PROTOCOL = ProtocolStage(
     key="p",
     label="protocol",
     component="fw-lfw",
     target="harness.builtin.faceworld:FwLfw",
     settings={"pairs": 20, "size_px": 32},
-    options={"crop_px": 32},
+    crop_px=32,
 )
 
 
@@ -36,14 +34,14 @@ def _arithmetic():
     torch.set_flush_denormal(False)
 
 
-@pytest.mark.parametrize("spec", [SOURCE, PROTOCOL], ids=lambda spec: spec.kind)
-def test_finishing_twice_gives_the_same(spec, tmp_path):
+@pytest.mark.parametrize("stage", [SOURCE, PROTOCOL], ids=lambda stage: stage.kind)
+def test_finishing_twice_gives_the_same(stage, tmp_path):
     def phase(name, index=0):
-        return run_phase(spec, name, index, tmp_path, "cpu", emit=lambda *event: None, should_stop=lambda: False)
+        return run_phase(stage, name, index, tmp_path, "cpu", emit=lambda *event: None, should_stop=lambda: False)
 
     for index in phase("prepare")["value"]["missing"]:
         phase("shard", index)
     first = phase("finish")["value"]
     assert phase("finish")["value"] == first
-    assert (Store(tmp_path).building(spec.kind, spec.key) / "items.parquet").exists()
+    assert (Store(tmp_path).building(*stage.id) / "items.parquet").exists()
     assert phase("prepare")["value"]["missing"] == []

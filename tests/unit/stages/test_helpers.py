@@ -8,11 +8,17 @@ TASKS = """
 import time
 from pathlib import Path
 from harness.stages.helpers import helpers
-from harness.store.stage import StageSpec
+from harness.graph import FitStage, StageId
 
 def wait_for_a_helper(root, emit, should_stop):
-    spec = StageSpec("fit", "k", "model x", parents={"source": ("source", "lost")})
-    with helpers(spec, Path(root), "cpu", 2, emit):
+    stage = FitStage(
+        key="k",
+        label="model x",
+        component="idiffface",
+        target="harness_idiffface.generator:IDiffFace",
+        source=StageId("source", "lost"),
+    )
+    with helpers(stage, Path(root), "cpu", 2, emit):
         time.sleep(600)
 """
 

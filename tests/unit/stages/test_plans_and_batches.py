@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from harness.components import ImageBatch, Metric, SamplePlan
 from harness.components.run import Checkpoint, Run
 from harness.errors import StageError
-from harness.stages.context import plan_length, read_plan, write_plan
+from harness.graph import EvaluateStage
+from harness.stages.plans import plan_length, read_plan, write_plan
 from harness.stages.evaluate import _record
 from harness.stages.images import _check_plan, checked
 
@@ -107,14 +108,18 @@ def test_other_images_are_refused(batches: Any, says: str) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_metric_is_finite(value: float) -> None:
     with pytest.raises(StageError, match="separability: fdr is"):
-        _record(Metric("fdr", value, 10), {}, "separability", "")
+        _record(Metric("fdr", value, 10), {"": ""}, EvaluateStage(component="separability"))
 
 
 def test_a_metric_takes_the_digest_of_its_protocol() -> None:
     digests = {"fw-lfw": "abc", "": "judge"}
-    accuracy = _record(Metric("fw-lfw/accuracy", 0.5, 10, protocol="fw-lfw"), digests, "verification", "")
+    accuracy = _record(
+        Metric("fw-lfw/accuracy", 0.5, 10, benchmark="fw-lfw"), digests, EvaluateStage(component="verification")
+    )
     assert (accuracy["name"], accuracy["protocol"]) == ("fw-lfw/accuracy", "abc")
-    fdr = _record(Metric("separability/fdr", 0.5, 10), digests, "separability", "held-out")
+    fdr = _record(
+        Metric("separability/fdr", 0.5, 10), digests, EvaluateStage(component="separability", looks_at="held-out")
+    )
     assert (fdr["name"], fdr["protocol"]) == ("held-out/fdr", "judge")
 
 

@@ -11,37 +11,37 @@ from typing import Any
 
 import pytest
 
-from harness.stages import run_phase
+from harness.stages.phases import run_phase
 from harness.stages.images import SHARD_ITEMS
 from harness.store.artifacts import Store
-from harness.store.stage import StageSpec
+from harness.graph import GenerateStage
 
 PER_IDENTITY = 16
 IDENTITIES = 3 * SHARD_ITEMS // PER_IDENTITY - 1  # two whole shards and one that is not full
 TOY: dict[str, Any] = {
-    "kind": "generate",
     "key": "t",
     "label": "generate",
     "component": "toy",
     "target": "harness.testing.toy:Toy",
     "settings": {"size_px": 16},
-    "options": {"identities": IDENTITIES, "per_identity": PER_IDENTITY},
+    "identities": IDENTITIES,
+    "per_identity": PER_IDENTITY,
 }
 # Draws shard after shard until it is killed, half way through the second one.
 WORK = """
 import os, signal, sys
 from pathlib import Path
-from harness.stages import run_phase
-from harness.store.stage import StageSpec
+from harness.stages.phases import run_phase
+from harness.graph import GenerateStage
 
 def emit(kind, data):
     if index == 1 and 0 < data.get("done", 0) < data["total"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-spec, index = StageSpec(**eval(sys.argv[2])), 0
+stage, index = GenerateStage(**eval(sys.argv[2])), 0
 folder = Path(sys.argv[1])
-for index in run_phase(spec, "prepare", 0, folder, "cpu", emit, lambda: False)["value"]["missing"]:
-    run_phase(spec, "shard", index, folder, "cpu", emit, lambda: False)
+for index in run_phase(stage, "prepare", 0, folder, "cpu", emit, lambda: False)["value"]["missing"]:
+    run_phase(stage, "shard", index, folder, "cpu", emit, lambda: False)
 """
 
 
@@ -57,7 +57,7 @@ def _arithmetic() -> Iterator[None]:
 
 
 def phase(folder: Path, name: str, index: int = 0) -> Any:
-    return run_phase(StageSpec(**TOY), name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]
+    return run_phase(GenerateStage(**TOY), name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:

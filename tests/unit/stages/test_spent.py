@@ -2,20 +2,20 @@
 
 import math
 
-from harness.stages.context import Stage
+from harness.stages.work import Work
 from harness.store.artifacts import WORK, Store
-from harness.store.stage import StageSpec
+from harness.graph import TrainStage
 
-SPEC = StageSpec(kind="train", key="t", label="train")
+STAGE = TrainStage(key="t", label="train")
 
 
 def work(root, points, since, seconds):
     """One process that works on the stage for a while."""
-    stage = Stage(SPEC, Store(root), "cpu", lambda *event: None, lambda: False)
+    at_work = Work(STAGE, Store(root), "cpu", lambda *event: None, lambda: False)
     for step, value in points:
-        stage.run.log("loss", value, step)
-    stage.spend(since, seconds)
-    return stage
+        at_work.run.log("loss", value, step)
+    at_work.spend(since, seconds)
+    return at_work
 
 
 def test_a_later_process_goes_on_where_the_curve_was(tmp_path):
@@ -31,7 +31,7 @@ def test_values_that_json_does_not_know_leave_a_gap(tmp_path):
 
 
 def test_half_a_line_is_passed_over(tmp_path):
-    stage = work(tmp_path, [], since=5.0, seconds=2.0)
-    with (stage.folder / WORK / "spent.jsonl").open("a") as file:
+    at_work = work(tmp_path, [], since=5.0, seconds=2.0)
+    with (at_work.folder / WORK / "spent.jsonl").open("a") as file:
         file.write('{"since": 1.0, "sec')
-    assert stage.spent().seconds == 2.0
+    assert at_work.spent().seconds == 2.0

@@ -9,8 +9,8 @@ import pytest
 
 from harness.stats import allpairs, allpairs_intervals
 from harness.stats.allpairs import BINS, EDGES, WIDTH, PairHistogram, count_pairs, pair_moments
-from harness.stats.allpairs_intervals import all_pairs_intervals
-from harness.stats.score_intervals import score_intervals
+from harness.stats.allpairs_intervals import all_pairs_uncertainties
+from harness.stats.score_intervals import score_uncertainties
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
 
 Faces = tuple[np.ndarray, np.ndarray]
@@ -134,14 +134,12 @@ def _gap(scores: dict[str, np.ndarray], at: float) -> float:
 def test_intervals_agree_with_those_of_lists() -> None:
     x, labels = faces(5, people=150, most=6, noise=1.5)
     scores = listed(x, labels)
-    expected = score_intervals(**scores, identities=150, rng=np.random.default_rng(0), replicates=400)
-    found = all_pairs_intervals(
+    expected = score_uncertainties(**scores, identities=150, rng=np.random.default_rng(0), replicates=400)
+    found = all_pairs_uncertainties(
         x, labels, count_pairs(x, labels), pair_moments(x, labels), np.random.default_rng(0), 400
     )
-    assert found is not None
-    assert expected is not None
     for name in ("eer", "fmr100", "fmr1000", "fdr", "genuine_mean", "genuine_std", "impostor_mean", "impostor_std"):
-        (low, high), (e_low, e_high) = getattr(found, name), getattr(expected, name)
+        (low, high), (e_low, e_high) = found[name].interval, expected[name].interval
         # same width up to the product of the multiplicities and chance, and the same place
         assert 0.7 < (high - low) / (e_high - e_low) < 1.3, name
         assert abs((low + high) - (e_low + e_high)) / 2 < 0.25 * (e_high - e_low), name
@@ -152,8 +150,8 @@ def test_witnesses_instead_of_everyone_widen_rather_than_narrow(monkeypatch: pyt
     histogram, moments = count_pairs(x, labels), pair_moments(x, labels)
 
     def widths() -> np.ndarray:
-        found = all_pairs_intervals(x, labels, histogram, moments, np.random.default_rng(1), 400)
-        return np.array([np.diff(getattr(found, name))[0] for name in ("eer", "fmr100", "fmr1000", "fdr")])
+        found = all_pairs_uncertainties(x, labels, histogram, moments, np.random.default_rng(1), 400)
+        return np.array([np.diff(found[name].interval)[0] for name in ("eer", "fmr100", "fmr1000", "fdr")])
 
     whole = widths()
     monkeypatch.setattr(allpairs_intervals, "WITNESSES", 150)
@@ -165,14 +163,15 @@ def test_witnesses_instead_of_everyone_widen_rather_than_narrow(monkeypatch: pyt
 def test_intervals_are_withheld_where_they_would_rest_on_nothing() -> None:
     x, labels = faces(7, people=40, noise=0.02)
     histogram, moments = count_pairs(x, labels), pair_moments(x, labels)
-    found = all_pairs_intervals(x, labels, histogram, moments, np.random.default_rng(0), 100)
-    assert found is not None
-    assert found.eer is None
-    assert "genuine pairs lie beyond the threshold" in found.withheld["fmr100"]
-    assert found.genuine_mean is not None
+    found = all_pairs_uncertainties(x, labels, histogram, moments, np.random.default_rng(0), 100)
+    assert found["eer"].interval is None
+    assert "genuine pairs lie beyond the threshold" in found["fmr100"].note
+    assert found["genuine_mean"].interval is not None
     x, labels = faces(7, people=12)
     few = count_pairs(x, labels), pair_moments(x, labels)
-    assert all_pairs_intervals(x, labels, *few, np.random.default_rng(0)) is None
+    found = all_pairs_uncertainties(x, labels, *few, np.random.default_rng(0))
+    assert {each.note for each in found.values()} == {"no interval: 12 identities are too few to resample, expected 30"}
+    assert {each.interval for each in found.values()} == {None}
 
 
 @pytest.mark.parametrize(

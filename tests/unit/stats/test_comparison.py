@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -63,6 +65,14 @@ def test_mcnemar_is_the_binomial_test_of_what_only_one_decides() -> None:
     assert found.p == pytest.approx(stats.binomtest(found.only_a, found.only_a + found.only_b).pvalue)
     assert mcnemar(b, a).p == pytest.approx(found.p)
     assert mcnemar(a, a).p == 1
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (0, 9), (3, 3), (4, 5), (7, 2), (20, 45), (130, 90), (1, 400)])
+def test_mcnemar_is_twice_the_tail_of_fair_coins(only_a: int, only_b: int) -> None:
+    both, fewer = only_a + only_b, min(only_a, only_b)
+    tail = sum(comb(both, k) for k in range(fewer + 1)) / 2**both
+    first = np.repeat([True, False], [only_a, only_b])
+    assert mcnemar(first, ~first).p == pytest.approx(min(1.0, 2 * tail), rel=1e-12)
 
 
 def test_holm_known_values() -> None:

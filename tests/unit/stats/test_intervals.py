@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import sqrt
 
 import numpy as np
 import pytest
@@ -11,17 +12,17 @@ from scipy.stats import ttest_1samp
 from harness.stats.intervals import (
     MIN_IDENTITIES,
     PairIdentities,
-    Uncertainty,
-    accuracy_interval,
     accuracy_uncertainty,
-    mean_interval,
+    bootstrapped,
     mean_replicates,
+    mean_uncertainty,
     multiplicities,
     percentile_interval,
-    tar_interval,
+    tar_replicates,
     tar_uncertainty,
     wilson,
 )
+from harness.stats.uncertainty import Uncertainty
 from harness.stats.verification import tar_at_far
 
 
@@ -43,9 +44,11 @@ def test_accuracy_interval_widens_with_dependence() -> None:
     same = a == b
     hard = g.random(people) < 0.2
     correct = np.where(same & hard[a], g.random(len(a)) < 0.5, g.random(len(a)) < 0.97)
-    low, high = accuracy_interval(correct, same, PairIdentities.of(a, b), rng())
+    found = accuracy_uncertainty(correct, same, folds(same), PairIdentities.of(a, b), rng())
+    assert found.interval is not None
+    low, high = found.interval
     assert low < correct.mean() < high
-    w_low, w_high = wilson(int(correct.sum()), len(correct))
+    w_low, w_high = wilson(int(correct.sum()), len(correct), "pairs").interval
     assert high - low > 1.3 * (w_high - w_low)
 
 
@@ -56,30 +59,38 @@ def test_tar_interval_holds_the_estimate_and_matches_literal_resampling() -> Non
     same = a == b
     scores = g.normal(size=800) + 2.0 * same
     pairs = PairIdentities.of(a, b)
-    got = tar_interval(scores, same, 0.05, pairs, rng(6), 60)
+    drawn = multiplicities(pairs.count, 60, rng(6))
+    got = tar_replicates(scores, same, 0.05, pairs, drawn)
     literal = []
-    for weights in pairs.weights(multiplicities(pairs.count, 60, rng(6))):
+    for weights in pairs.weights(drawn):
         literal.append(tar_at_far(np.repeat(scores, weights), np.repeat(same, weights), 0.05))
-    assert got == pytest.approx(percentile_interval(np.array(literal)))
-    assert got[0] <= tar_at_far(scores, same, 0.05) <= got[1]
+    assert got == pytest.approx(literal)
+    low, high = percentile_interval(got)
+    assert low <= tar_at_far(scores, same, 0.05) <= high
 
 
 def test_same_seed_same_interval() -> None:
     values = rng(8).normal(size=50)
-    assert mean_interval(values, rng(1)) == mean_interval(values, rng(1))
-    assert mean_interval(values, rng(1)) != mean_interval(values, rng(2))
+    assert mean_uncertainty(values, rng(1)) == mean_uncertainty(values, rng(1))
+    assert mean_uncertainty(values, rng(1)) != mean_uncertainty(values, rng(2))
 
 
 def test_few_identities_have_no_interval() -> None:
     few = MIN_IDENTITIES - 1
-    assert mean_interval(np.ones(few), rng()) is None
-    assert mean_interval(np.ones(MIN_IDENTITIES), rng()) is not None
-    pairs = PairIdentities.of(np.arange(few), np.arange(few))
-    assert accuracy_interval(np.ones(few, bool), np.ones(few, bool), pairs, rng()) is None
+    reason = Uncertainty(note="no interval: 29 identities are too few to resample, expected 30")
+    assert mean_uncertainty(np.ones(few), rng()) == reason
+    assert mean_uncertainty(np.ones(MIN_IDENTITIES), rng()) == Uncertainty((1.0, 1.0), "identities", "bootstrap")
     a, same, correct = np.arange(400) % few, np.arange(400) < 200, np.arange(400) % 10 > 0
     pairs = PairIdentities.of(a, np.where(same, a, (a + 1) % few))
     found = accuracy_uncertainty(correct, same, folds(same), pairs, rng())
-    assert found == Uncertainty(note="no interval: 29 identities are too few to resample, expected 30")
+    assert found == reason
+
+
+def test_replicates_that_are_undefined_too_often_give_a_reason() -> None:
+    values = np.r_[np.full(11, np.nan), np.ones(89)]
+    assert bootstrapped(values, "impostor pairs").note.endswith("a tenth of the replicates or more lack impostor pairs")
+    assert bootstrapped(values) == Uncertainty()
+    assert bootstrapped(values[2:], method="linear") == Uncertainty((1.0, 1.0), "identities", "linear")
 
 
 def protocol(count: int, people: int = 60, seed: int = 4) -> tuple[np.ndarray, np.ndarray, PairIdentities]:
@@ -172,15 +183,29 @@ def test_multiplicities_are_draws_with_replacement() -> None:
 
 
 def test_wilson_known_values() -> None:
-    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    low, high = wilson(10, 10)
+    found = wilson(8, 10, "identities")
+    assert found.interval == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert (found.interval_over, found.method, found.note) == ("identities", "wilson", "")
+    low, high = wilson(10, 10, "pairs").interval
     assert low < 1
     assert high == pytest.approx(1)
+    with pytest.raises(ValueError, match="not less than 1"):
+        wilson(0, 0, "pairs")
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 1), (1, 1), (0, 60), (5, 60), (30, 60), (60, 60), (3, 5000), (7, 10)])
+def test_wilson_is_its_formula(hits: int, count: int) -> None:
+    z, p = 1.959963984540054, hits / count
+    center = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
+    expected = max(0.0, center - half), min(1.0, center + half)
+    assert wilson(hits, count, "identities").interval == pytest.approx(expected, abs=1e-12)
 
 
 def test_two_thousand_pairs_are_quick() -> None:
     a = np.arange(2000) % 300
     b = np.where(np.arange(2000) < 1000, a, (a + 7) % 300)
     started = time.process_time()
-    accuracy_interval(rng().random(2000) < 0.9, a == b, PairIdentities.of(a, b), rng(), 1000)
+    same = a == b
+    accuracy_uncertainty(rng().random(2000) < 0.9, same, folds(same), PairIdentities.of(a, b), rng(), 1000)
     assert time.process_time() - started < 2

@@ -41,7 +41,8 @@ def test_fisher_ratio_is_half_of_d_prime_squared() -> None:
 
 def test_fisher_ratio_reproduces_a_published_row() -> None:
     # IDiff-Face in NegFaceDiff's table: 0.226, 0.117, 0.014, 0.070 give 2.427 up to the rounding of the moments
-    assert fisher_ratio(0.226, 0.117, 0.014, 0.070) == pytest.approx(2.427, abs=0.06)
+    assert fisher_ratio(0.226, 0.117**2, 0.014, 0.070**2) == pytest.approx(2.427, abs=0.06)
+    assert np.isnan(fisher_ratio(0.2, 0.0, 0.1, 0.0)), "no score varies"
 
 
 @pytest.mark.parametrize(

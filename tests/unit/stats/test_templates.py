@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.stats import templates as module
-from harness.stats.intervals import PairIdentities, Uncertainty, tar_interval
+from harness.stats.intervals import PairIdentities, multiplicities, percentile_interval, tar_replicates
 from harness.stats.templates import (
     PairSubjects,
     TemplateSums,
@@ -20,6 +20,7 @@ from harness.stats.templates import (
     roc,
     tar_uncertainties,
 )
+from harness.stats.uncertainty import Uncertainty
 from harness.stats.verification import tar_at_far
 
 RNG = np.random.default_rng
@@ -140,7 +141,9 @@ def test_intervals_are_those_of_the_bootstrap_over_identities(people: Any) -> No
     found = tar_uncertainties(points, scores, same, known, RNG(1), 200)
     for point, uncertainty in zip(points, found, strict=True):
         pairs = PairIdentities.of(subject[a], subject[b])
-        assert uncertainty.interval == tar_interval(scores, same, point.far, pairs, RNG(1), 200)
+        drawn = multiplicities(pairs.count, 200, RNG(1))
+        expected = percentile_interval(tar_replicates(scores, same, point.far, pairs, drawn))
+        assert uncertainty.interval == expected
         assert (uncertainty.interval_over, uncertainty.method) == ("identities", "bootstrap")
 
 

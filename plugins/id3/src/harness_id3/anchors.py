@@ -13,22 +13,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from harness import noise
-from harness.components import ContextLaw, Settings
+from harness.arrays import AnyFloats, Doubles, Floats
+from harness.components import ContextLaw, Given, Settings
 from harness.components.base import APACHE
 from harness.errors import Stopped
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.components.recognizer import Recognizer
     from harness.components.run import Run
-    from harness.faces.faceset import FaceSet
 
-Floats = NDArray[np.float32]
 
 BETA = (20.0, 200.0)  # sharpness of the soft maximum, at the first and at the last iteration. Ours
 STEP = 2e-3  # of Adam. Same source
@@ -58,21 +55,21 @@ class Tammes(ContextLaw):
 
     Settings = TammesSettings
     license = APACHE
-    code = ("harness_id3.anchors", "harness.noise")
 
     def identity(self) -> dict[str, Any]:
         """Everything but the block size, which changes anchors by rounding alone."""
         values: dict[str, Any] = self.settings.model_dump(mode="json", exclude={"block"})
         return values
 
-    def draw(self, count: int, source: FaceSet | None, recognizer: Recognizer, run: Run) -> Floats:
-        """Solve the problem for ``count`` anchors; neither the source nor any embedding enters.
+    def draw(self, count: int, given: Given, run: Run) -> Floats:
+        """Solve the problem for ``count`` anchors; of the recognizer the width alone enters.
 
         Raises:
             Stopped: the user asked to stop; a checkpoint is kept.
         """
-        start = noise.normal(run.seed, range(count), [0] * count, (recognizer.width,), "contexts")
-        if 1 < count <= 2 * recognizer.width:
+        width = given.recognizer.width
+        start = noise.normal(run.seed, range(count), [0] * count, (width,), "contexts")
+        if 1 < count <= 2 * width:
             anchors = _unit(exact_anchors(start.astype(np.float64)))
             run.log("max-cosine", float((anchors @ anchors.T - 2 * np.eye(count)).max()), 0)
             return anchors
@@ -81,7 +78,7 @@ class Tammes(ContextLaw):
         return _Descent(_unit(start), self.settings, run).solve()
 
 
-def exact_anchors(start: NDArray[np.float64]) -> NDArray[np.float64]:
+def exact_anchors(start: Doubles) -> Doubles:
     """The solution for N <= 2D, turned towards a random start.
 
     Up to D + 1 vectors: the regular simplex, every cosine -1/(N-1). Up to 2D: pairs of opposite vectors along
@@ -97,7 +94,7 @@ def exact_anchors(start: NDArray[np.float64]) -> NDArray[np.float64]:
     if count <= width + 1:
         # The nearest matrix whose columns are orthonormal and sum to zero: its Gram matrix is I - 1/N.
         u, _, v = np.linalg.svd(start - start.mean(axis=0), full_matrices=False)
-        simplex: NDArray[np.float64] = u[:, : count - 1] @ v[: count - 1]
+        simplex: Doubles = u[:, : count - 1] @ v[: count - 1]
         return simplex
     half = (count + 1) // 2
     u, _, v = np.linalg.svd(start[:half], full_matrices=False)
@@ -194,6 +191,6 @@ def _blocks(w: torch.Tensor, block: int) -> Iterator[tuple[int, torch.Tensor]]:
         yield start, cosines
 
 
-def _unit(vectors: NDArray[Any]) -> Floats:
+def _unit(vectors: AnyFloats) -> Floats:
     unit: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return unit

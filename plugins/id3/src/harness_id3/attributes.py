@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import noise
+from harness.arrays import Floats
 from harness.errors import StageError
 
 Law = Literal["table", "uniform-pose", "none"]
-Floats = NDArray[np.float32]
 
 NAMES = ("yaw", "pitch", "roll", "age")
 ANGLE_DEG = 90.0  # of yaw, pitch and roll. Source: ID3, section on the setup

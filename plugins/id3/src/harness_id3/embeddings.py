@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import noise
-
-Floats = NDArray[np.float32]
+from harness.arrays import Floats
 
 
 def embeddings_around(

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from harness.components import AttributePredictor, Model, Request, Run, SamplePlan
+from harness.components import AttributePredictor, Component, FittedGenerator, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings, T
-from harness.errors import InputError, StageError
+from harness.errors import InputError
 from harness.plugins import registry
-from harness.store.keys import source_digest
 from harness_id3.attributes import (
     AGE_YEARS,
     ANGLE_DEG,
@@ -35,8 +34,13 @@ if TYPE_CHECKING:
     import torch
 
     from harness.components.recognizer import Recognizer
+    from harness.diffusion.autoencoder import Autoencoder
     from harness.diffusion.latent import LatentDiffusion
+    from harness.diffusion.preparation import Prepared
     from harness.diffusion.samplers import Denoiser
+    from harness.diffusion.schedule import Schedule
+    from harness.diffusion.training import Loss
+    from harness.diffusion.unet import UNetConfig
     from harness.faces.faceset import FaceSet
     from harness_id3.loss import Embed
 
@@ -98,46 +102,30 @@ class ID3SampleSettings(LatentSampleSettings):
         return self
 
 
-class ID3(LatentGenerator):
+class ID3(LatentGenerator, FittedGenerator):
     """ID3: attributes, an identity-preserving loss and sampling along the adjusted score."""
 
     Settings = ID3SampleSettings
     FitSettings = ID3FitSettings
-    code = ("harness_id3", "harness.diffusion", "harness.faces.coding", "harness.noise")
-    accepts = frozenset({KIND})
+    needs = frozenset({"model", "contexts", "recognizer"})
+    accepts = {"model": frozenset({KIND}), "autoencoder": frozenset({KIND, "latent-diffusion/1"})}
     fits = KIND
-    first_stages = frozenset({KIND, "latent-diffusion/1"})
+    fit_needs = frozenset({"source", "recognizer"})
 
-    def identity(self) -> dict[str, Any]:
-        """The settings, with the source of each predictor in place of its name alone."""
-        values = super().identity()
-        if isinstance(self.settings, ID3FitSettings):
-            modules = {name: _predictor(name).code_modules() for name in self.settings.predictors}
-            values["predictors"] = {n: [source_digest(m) for m in found] for n, found in modules.items()}
-        return values
+    def uses(self) -> tuple[type[Component], ...]:
+        """The predictors that a fit names."""
+        return tuple(_predictor(name) for name in getattr(self.settings, "predictors", ()))
 
-    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
-        """Fit first stage and denoiser; the recognizer gives y and is the F of the loss.
-
-        Raises:
-            StageError: no recognizer was given, or the loss is not finite.
-        """
+    def fit(self, given: Given, run: Run) -> Model:
+        """Fit autoencoder and denoiser; the recognizer gives y and is the F of the loss."""
         import torch
 
-        from harness.diffusion.latent import Prepared, fit_latent_diffusion
-        from harness.diffusion.schedule import Schedule
-        from harness.diffusion.training import Loss
-        from harness.diffusion.unet import UNetConfig
+        from harness.diffusion.fitting import Fit, fit_latent_diffusion
         from harness_id3.loss import id3_loss
         from harness_id3.network import ID3Network
 
-        if recognizer is None:
-            raise StageError("id3 needs a recognizer for its embeddings; give models.NAME.recognizer")
-        s, judge = self.settings, recognizer
-        columns = known_attributes(source, s.predictors, run)
-        if s.pose_only:
-            columns["age"] = np.full(len(source), AGE_YEARS, dtype=np.float32)  # the middle, encoded as 0
-        table = torch.from_numpy(encode_attributes(columns, len(source)))
+        s, recognizer = self.settings, given.recognizer
+        table = self._attribute_table(given.source, run)
         known = table[torch.isfinite(table).all(dim=1)]
 
         def network(config: UNetConfig) -> ID3Network:
@@ -146,34 +134,40 @@ class ID3(LatentGenerator):
             return made
 
         def loss(data: Prepared, schedule: Schedule) -> Loss:
-            return id3_loss(schedule, embedder(data.first_stage, judge), s.inner_share)
+            return id3_loss(schedule, embedder(data.autoencoder, recognizer), s.inner_share)
 
-        parts, weights = fit_latent_diffusion(
-            source,
-            recognizer,
-            run,
-            s,
-            cpd=0.0,
+        fit = Fit(
+            source=given.source,
+            settings=s,
+            recognizer=recognizer,
+            autoencoder=given.autoencoder,
             network=network,
             extra={"attributes": table},
             mirrored_extra={"attributes": torch.from_numpy(mirror_attributes(table.numpy()))},
             loss=loss,
-            first_stage=first_stage,
         )
+        parts, weights = fit_latent_diffusion(fit, run)
         tensors = parts.tensors(weights, getattr(torch, s.save))
         return Model(KIND, parts.settings(), {**tensors, _TABLE: known.half()})
 
-    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+    def _attribute_table(self, source: FaceSet, run: Run) -> torch.Tensor:
+        """Encoded attributes of a source's faces, [N, 4]; NaN where one is unknown."""
+        import torch
+
+        columns = known_attributes(source, self.settings.predictors, run)
+        if self.settings.pose_only:
+            columns["age"] = np.full(len(source), AGE_YEARS, dtype=np.float32)  # the middle, encoded as 0
+        return torch.from_numpy(encode_attributes(columns, len(source)))
+
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         """Anchors are the suite's contexts; every image draws its attributes from the model's table."""
-        assert request.contexts is not None
-        assert model is not None
-        plan = SamplePlan.grid(request.identities, request.per_identity, pool={"anchor": request.contexts})
-        table, s = np.asarray(model.tensors[_TABLE], dtype=np.float32), self.settings
+        plan = SamplePlan.grid(request.identities, request.per_identity, pool={"anchor": given.contexts})
+        table, s = np.asarray(given.model.tensors[_TABLE], dtype=np.float32), self.settings
         who, which = plan.identities.tolist(), plan.samples.tolist()
         drawn = draw_attributes(table, s.attributes, s.pose_range, s.pose_only, run.seed, who, which)
         return SamplePlan(plan.identities, plan.samples, {"attributes": drawn}, plan.pool)
 
-    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, given: Given, run: Run) -> Denoiser:
         """The model under each image's own embedding and attributes, along the adjusted score."""
         import torch
 
@@ -182,19 +176,17 @@ class ID3(LatentGenerator):
         from harness_id3.network import AttributeTokens
         from harness_id3.score import with_identity_score
 
-        if model.recognizer is None:
-            raise StageError("id3 needs the recognizer that its model was fitted with; name it under recognizers")
         s = self.settings
         who, which = rows.identities.tolist(), rows.samples.tolist()
         drawn = embeddings_around(plan.pool["anchor"][rows.identities], s.bounds, run.seed, who, which)
         y = torch.from_numpy(drawn).to(run.device)
         tokens = AttributeTokens(parts.unet.config.context_channels)
-        load_strict(tokens, take_prefix(model.tensors, _NETWORK), "model")
+        load_strict(tokens, take_prefix(given.model.tensors, _NETWORK), "model")
         tokens.to(run.device).eval().requires_grad_(False)
         with torch.no_grad():
             extra = tokens(torch.from_numpy(rows.items["attributes"]).to(run.device))
-            contexts = parts.unet.contextualise(y, extra_tokens=extra)
-        embed = embedder(parts.first_stage, model.recognizer)
+            contexts = parts.unet.contextualize(y, extra_tokens=extra)
+        embed = embedder(parts.autoencoder, given.recognizer)
         plain = bind(parts.unet, contexts)
         return with_identity_score(
             plain,
@@ -241,7 +233,7 @@ def known_attributes(source: FaceSet, predictors: Sequence[str], run: Run) -> di
     return columns
 
 
-def embedder(first_stage: Any, recognizer: Recognizer) -> Embed:
+def embedder(autoencoder: Autoencoder, recognizer: Recognizer) -> Embed:
     """F after the decoder: latents to unit-norm embeddings in float32, without quantization, differentiable."""
     import torch
     from torch.nn import functional as F
@@ -250,7 +242,7 @@ def embedder(first_stage: Any, recognizer: Recognizer) -> Embed:
 
     def embed(latents: torch.Tensor) -> torch.Tensor:
         with torch.autocast(latents.device.type, enabled=False):
-            images = first_stage.decode(latents.float(), quantise=False)
+            images = autoencoder.decode(latents.float(), quantize=False)
             if images.shape[-1] != size:
                 images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
             return F.normalize(recognizer.features(images), dim=1)

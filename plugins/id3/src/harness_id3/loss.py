@@ -41,7 +41,7 @@ def id3_loss(schedule: Schedule, embed: Embed, inner_share: int) -> Loss:
     """The loss over batches of "latents", "contexts" (y) and "attributes" (s).
 
     Args:
-        embed: the frozen first stage's decoder followed by the frozen recognizer.
+        embed: the frozen autoencoder's decoder followed by the frozen recognizer.
         inner_share: the inner product is taken on the first 1/inner_share of the batch, for memory and time; its mean
             estimates the same expectation.
     """

@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Doubles, Floats
 from harness.components import AttributePredictor, Crop, ImageBatch
 from harness.components.base import APACHE
-from harness.components.data import Floats
-from harness.faces.crops import TEMPLATE_112, TEMPLATE_SIZE_PX
+from harness.faces.crops import REFERENCE_112, REFERENCE_SIZE_PX
 
 if TYPE_CHECKING:
     from harness.components import Run
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 DEPTHS = (0.0, 0.0, 0.5, 0.0, 0.0)
 
 
-def mean_head() -> NDArray[np.float64]:
-    """The landmarks of a head that looks into the camera, [5, 3]: the ArcFace template with depths, centered."""
-    flat = np.array(TEMPLATE_112) * (1.0, -1.0)
+def mean_head() -> Doubles:
+    """Landmarks of a head that looks into the camera, [5, 3]: the reference landmarks with depths, centered."""
+    flat = np.array(REFERENCE_112) * (1.0, -1.0)
     head = np.column_stack([flat / np.linalg.norm(flat[1] - flat[0]), DEPTHS])
-    centered: NDArray[np.float64] = head - head.mean(axis=0)
+    centered: Doubles = head - head.mean(axis=0)
     return centered
 
 
@@ -67,7 +66,6 @@ class LandmarkPose(AttributePredictor):
     """
 
     license = APACHE  # the code; MTCNN, where it is needed, has its own terms
-    code = ("harness_id3.pose", "harness.builtin.mtcnn", "harness.faces.crops", "harness.faces.warp")
     gives = ("yaw", "pitch", "roll")
 
     def predict(self, batch: ImageBatch, run: Run) -> dict[str, Floats]:
@@ -76,5 +74,5 @@ class LandmarkPose(AttributePredictor):
 
         landmarks = batch.landmarks
         if landmarks is None:
-            landmarks = MTCNNAligner().align(batch, Crop("arcface", TEMPLATE_SIZE_PX), run).landmarks
+            landmarks = MTCNNAligner().align(batch, Crop("arcface", REFERENCE_SIZE_PX), run).landmarks
         return dict(zip(self.gives, estimate_pose(landmarks).T, strict=True))

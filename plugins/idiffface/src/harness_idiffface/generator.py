@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from harness.components import Model, Run, SamplePlan
+from harness.components import FittedGenerator, Given, Model, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.settings import LatentFitSettings
-from harness.errors import StageError
 
 if TYPE_CHECKING:
-    from harness.components.recognizer import Recognizer
     from harness.diffusion.latent import LatentDiffusion
     from harness.diffusion.samplers import Denoiser
-    from harness.faces.faceset import FaceSet
 
 KIND = "latent-diffusion/1"
 # Component dropout of the published main model (CPD25). Source: IDiff-Face, section 4
@@ -34,35 +31,30 @@ class IDiffFaceFitSettings(LatentFitSettings):
     cpd: float = Field(CPD, ge=0, lt=1, description="contextual partial dropout: chance per context component")
 
 
-class IDiffFace(LatentGenerator):
+class IDiffFace(LatentGenerator, FittedGenerator):
     """IDiff-Face: latent diffusion conditioned on identity embeddings, with contextual partial dropout."""
 
     FitSettings = IDiffFaceFitSettings
-    code = ("harness_idiffface", "harness.diffusion", "harness.faces.coding", "harness.noise")
-    accepts = frozenset({KIND})
+    accepts = {"model": frozenset({KIND}), "autoencoder": frozenset({KIND})}
     fits = KIND
-    first_stages = frozenset({KIND})
+    fit_needs = frozenset({"source", "recognizer"})
 
-    def fit(self, source: FaceSet, recognizer: Recognizer | None, run: Run, first_stage: Model | None = None) -> Model:
-        """Fit first stage and denoiser to a source.
+    def fit(self, given: Given, run: Run) -> Model:
+        """Fit autoencoder and denoiser to a source; the recognizer gives the contexts."""
+        from harness.diffusion.fitting import Fit, fit_model
 
-        Raises:
-            StageError: no recognizer was given, or the loss is not finite.
-        """
-        import torch
+        fit = Fit(
+            source=given.source,
+            settings=self.settings,
+            recognizer=given.recognizer,
+            autoencoder=given.autoencoder,
+            cpd=self.settings.cpd,
+        )
+        return fit_model(KIND, fit, run)
 
-        from harness.diffusion.latent import UNET, fit_latent_diffusion
-
-        if recognizer is None:
-            raise StageError("idiffface needs a recognizer for its contexts; give models.NAME.recognizer")
-        s = self.settings
-        parts, weights = fit_latent_diffusion(source, recognizer, run, s, cpd=s.cpd, first_stage=first_stage)
-        named = {f"{UNET}{name}": tensor for name, tensor in weights.items()}
-        return Model(KIND, parts.settings(), parts.tensors(named, getattr(torch, s.save)))
-
-    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, given: Given, run: Run) -> Denoiser:
         """The model under each identity's own context."""
-        from harness.diffusion.latent import contextualise
         from harness.diffusion.samplers import bind
+        from harness.diffusion.sampling import contextualize
 
-        return bind(parts.unet, contextualise(parts, rows, plan.pool["context"], run))
+        return bind(parts.unet, contextualize(parts, rows, plan.pool["context"], run))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from harness.components import Model, Request, Run, SamplePlan
+from harness.components import Given, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.settings import LatentSampleSettings
 from harness_negfacediff.negatives import negative_table
@@ -68,31 +68,30 @@ class NegFaceDiff(LatentGenerator):
     """NegFaceDiff: steer IDiff-Face's model away from another identity while sampling."""
 
     Settings = NegFaceDiffSettings
-    code = ("harness_negfacediff", "harness.diffusion", "harness.faces.coding", "harness.noise")
-    accepts = frozenset({"latent-diffusion/1"})
+    accepts = {"model": frozenset({"latent-diffusion/1"})}
 
-    def plan(self, request: Request, model: Model | None, run: Run) -> SamplePlan:
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         """Choose every identity's negative, over the whole pool."""
-        assert request.contexts is not None
-        pool = {"context": request.contexts}
+        contexts = given.contexts
+        pool = {"context": contexts}
         if self.settings.negative in _TABLES:
-            table = negative_table(request.contexts, self.settings.negative, run.seed)
-            pool["negative"] = request.contexts[table]
+            table = negative_table(contexts, self.settings.negative, run.seed)
+            pool["negative"] = contexts[table]
         elif self.settings.negative == "null_projected":
-            pool["negative"] = np.zeros_like(request.contexts)
+            pool["negative"] = np.zeros_like(contexts)
         return SamplePlan.grid(request.identities, request.per_identity, pool=pool)
 
-    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, model: Model, run: Run) -> Denoiser:
+    def denoiser(self, parts: LatentDiffusion, plan: SamplePlan, rows: SamplePlan, given: Given, run: Run) -> Denoiser:
         """The model with guidance; both predictions of a step are one batch."""
         from harness.diffusion.guidance import with_negative
-        from harness.diffusion.latent import contextualise
         from harness.diffusion.samplers import bind
+        from harness.diffusion.sampling import contextualize
 
         s = self.settings
-        contexts = contextualise(parts, rows, plan.pool["context"], run)
+        contexts = contextualize(parts, rows, plan.pool["context"], run)
         if s.w == 0:
             return bind(parts.unet, contexts)
-        negatives = contextualise(parts, rows, plan.pool.get("negative"), run)
+        negatives = contextualize(parts, rows, plan.pool.get("negative"), run)
         return bind(with_negative(parts.unet, negatives, _weight(s.w, s.schedule, parts.schedule.T)), contexts)
 
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import noise
+from harness.arrays import Floats, Ints
 from harness.errors import StageError
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 # Cosines held at a time, 128 MB of them: memory does not grow with the pool.
 BLOCK = 2**25

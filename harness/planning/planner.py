@@ -1,0 +1,242 @@
+"""From a suite to the graph of its stages, each with its key: nothing is run, everything is checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.components.evaluator import Evaluator
+from harness.components.generator import Generator
+from harness.components.protocol import Protocol
+from harness.components.roles import Role, missing, takes_none
+from harness.graph import AlignStage, EvaluateStage, GenerateStage, RowPlan, Stage, SuitePlan, TrainStage
+from harness.planning.parts import Parts, same_weights
+from harness.plugins import registry
+from harness.store.keys import digest
+from harness.suites.schema import EvaluateEntry, RowEntry, Suite
+
+
+def plan_suite(suite: Suite, path: Path) -> SuitePlan:
+    """Build the graph of a resolved suite.
+
+    Args:
+        path: the suite file, for the errors.
+
+    Raises:
+        InputError: a name, a model kind, a crop or a judge does not fit.
+    """
+    planner = _Planner(suite, path)
+    planner.one_of_a_kind()
+    planner.out.recipe = _recipe(suite)
+    seedless = _Planner(suite, path, planner)  # a row's stages under a fixed seed are told apart by all but the seed
+    methods = {name: seedless.row(name, row, 0).recognizer.key for name, row in suite.rows.items()}
+    for seed in suite.seeds:
+        for name, row in suite.rows.items():
+            planner.out.row_plans.append(replace(planner.row(name, row, seed), method=methods[name]))
+    return planner.out
+
+
+def _recipe(suite: Suite) -> str:
+    """Digest of what rows must share to rank together: trainer, its settings, and the crop."""
+    if suite.trainer is None:
+        return ""
+    cls = registry().load("trainers", suite.trainer.use)
+    settings = cls(cls.Settings.model_validate(suite.trainer.settings)).identity()
+    return digest([suite.trainer.use, settings, suite.crop_px])
+
+
+class _Planner(Parts):
+    """Rows and their evaluations, over the parts that they share."""
+
+    def one_of_a_kind(self) -> None:
+        """Refuse evaluations whose metrics would have the same names."""
+        seen: dict[tuple[str, str, str], int] = {}
+        for index, entry in enumerate(self.suite.evaluate):
+            for protocol in entry.protocols or [""]:
+                first = seen.setdefault((entry.use, entry.source, protocol), index)
+                if first != index:
+                    what = f"{entry.use} on {protocol}" if protocol else entry.use
+                    text = f"{what} is in evaluate.{first} already, and metrics of one name cannot be told apart"
+                    raise self.error(f"evaluate.{index}", f"{text}; remove one, or run it as another suite")
+
+    def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
+        """One row with one seed."""
+        key, label = f"rows.{name}", f"{name} seed {seed}"
+        if row.recognizer:
+            return self.finished(
+                RowPlan(name, seed, self.recognizer(row.recognizer, f"{key}.recognizer"), (), "recognizer")
+            )
+        dataset, trainer = self.suite.dataset, self.suite.trainer
+        if dataset is None:
+            raise self.error("dataset", f"this key is missing; row {name!r} needs the size of its training set")
+        if trainer is None:
+            raise self.error("trainer", f"this key is missing; row {name!r} needs a recipe")
+        generate = self.generate(row, label, key, seed)
+        keep = (dataset.identities, dataset.per_identity)
+        align = self.aligned(generate, row.aligner or self.suite.aligner, f"{label}: align", keep)
+        train = TrainStage(
+            label=f"{label}: train",
+            settings=trainer.settings,
+            seed=seed,
+            identities=dataset.identities,
+            per_identity=dataset.per_identity,
+            dataset=align.id,
+        )
+        trained = self.add(train, "trainers", trainer.use)
+        law = dataset.contexts.use if dataset.contexts and generate.contexts else ""
+        parameters = {"generator": row.use, **{f"settings.{k}": v for k, v in row.settings.items()}}
+        return self.finished(RowPlan(name, seed, trained, (), row.use, generate, align, law, parameters))
+
+    def finished(self, row: RowPlan) -> RowPlan:
+        """The row with its evaluations and what it rests on."""
+        row = replace(row, evaluations=self.evaluations(row))
+        used = {stage.label for each in row.stages for stage in self.out.ancestors(each) if stage.kind == "weights"}
+        return replace(row, shipped=tuple(sorted(label.split(" ")[1] for label in used if " demo:" in label)))
+
+    def generate(self, row: RowEntry, label: str, key: str, seed: int) -> GenerateStage:
+        """A row's images."""
+        cls, dataset = registry().load("generators", row.use), self.suite.dataset
+        assert issubclass(cls, Generator)
+        assert dataset is not None
+        given: dict[Role, str] = {"source": row.source, "model": row.model}
+        self.fits_needs(row.use, cls.needs, given, key)
+        parents: dict[str, Any] = {}
+        if row.source:
+            parents["source"] = self.source(row.source, f"{key}.source").id
+        recognizer: Stage | None = None
+        if row.model:
+            model, recognizer, kind = self.model(row.model, f"{key}.model")
+            self.accepts(cls, "model", kind, row.use, f"{key}.model")
+            parents["model"] = model.id
+        if "recognizer" in cls.needs:
+            if recognizer is None:
+                raise self.error(f"{key}.model", f"was fitted without a recognizer, and {row.use} needs one")
+            parents["recognizer"] = recognizer.id
+        if "contexts" in cls.needs:
+            contexts = self.contexts(seed)
+            if contexts is None:
+                raise self.error("dataset.contexts", missing(row.use, "contexts"))
+            assert contexts.recognizer is not None
+            self.one_recognizer(recognizer, self.out.stages[contexts.recognizer], f"{key}.model ({row.model})")
+            parents["contexts"] = contexts.id
+        stage = GenerateStage(
+            label=f"{label}: generate",
+            settings=row.settings,
+            seed=seed,
+            identities=dataset.identities + dataset.spare.identities,
+            per_identity=dataset.per_identity + dataset.spare.images,
+            **parents,
+        )
+        return self.add(stage, "generators", row.use)
+
+    # --- evaluations --------------------------------------------------------------------------------------------------
+
+    def evaluations(self, row: RowPlan) -> tuple[EvaluateStage, ...]:
+        """The evaluators that apply: a recognizer row has no dataset to judge."""
+        found = []
+        for index, entry in enumerate(self.suite.evaluate):
+            cls = registry().load("evaluators", entry.use)
+            assert issubclass(cls, Evaluator)
+            key, elsewhere = f"evaluate.{index}", _looks_elsewhere(entry, cls)
+            if "dataset" in cls.needs and row.align is None and not elsewhere:
+                self.evaluator_inputs(cls, entry, key)  # a fault of the suite is told whatever the rows are
+                continue
+            stage = self.evaluation(row, cls, entry, key)
+            found.append(stage)
+            if entry.gate:
+                if "recognizer" in cls.needs or elsewhere:
+                    raise self.error(f"{key}.gate", f"{entry.use} does not measure the dataset alone; remove it")
+                gates = self.out.gates.setdefault(row.recognizer.id, {})
+                gates[stage.id] = {**gates.get(stage.id, {}), **entry.gate}
+        return tuple(found)
+
+    def evaluation(self, row: RowPlan, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> EvaluateStage:
+        """One evaluator on one row."""
+        inputs = self.evaluator_inputs(cls, entry, key)
+        own_judge = "judge" in cls.needs and not entry.judge
+        if "recognizer" in cls.needs:
+            inputs["recognizer"] = row.recognizer.id
+        if own_judge:
+            inputs["judge"] = row.recognizer.id
+        size: dict[str, Any] = {}
+        if "dataset" in cls.needs and "dataset" not in inputs:
+            assert isinstance(row.align, AlignStage)
+            inputs["dataset"] = row.align.id
+            size = {"identities": row.align.identities, "per_identity": row.align.per_identity}
+        stage = EvaluateStage(
+            label=f"{row.row} seed {row.seed}: {entry.use}",
+            settings=entry.settings,
+            seed=row.seed,
+            looks_at=entry.source if _looks_elsewhere(entry, cls) else "",
+            own_judge=own_judge,
+            **size,
+            **inputs,
+        )
+        return self.add(stage, "evaluators", entry.use)
+
+    def evaluator_inputs(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, Any]:
+        """What an evaluator reads beside the row's own artifacts, by field of its stage."""
+        lists = cls.needs & {"pairs", "templates"}
+        takes = {
+            "judge": "judge" in cls.needs,
+            "protocols": bool(lists),
+            "source": bool(cls.needs & {"source", "dataset"}),
+        }
+        for name, taken in takes.items():
+            if getattr(entry, name) and not taken:
+                raise self.error(f"{key}.{name}", takes_none(entry.use))
+        inputs: dict[str, Any] = {}
+        elsewhere = _looks_elsewhere(entry, cls)
+        if entry.source:
+            inputs["dataset" if elsewhere else "source"] = self.aligned_source(entry.source, f"{key}.source").id
+        elif "source" in cls.needs:
+            raise self.error(f"{key}.source", missing(entry.use, "source"))
+        if entry.judge:
+            inputs["judge"] = self.judge(entry.judge, f"{key}.judge").id
+        elif "judge" in cls.needs and not elsewhere:
+            raise self.error(f"{key}.judge", missing(entry.use, "judge"))
+        if lists:
+            if not entry.protocols:
+                raise self.error(f"{key}.protocols", missing(entry.use, min(lists)))
+            for name in entry.protocols:
+                self.gives(name, lists, entry.use, f"{key}.protocols")
+            inputs["protocols"] = {name: self.protocol(name, f"{key}.protocols").id for name in entry.protocols}
+        return inputs
+
+    def judge(self, name: str, key: str) -> Stage:
+        """A recognizer that judges datasets; it may not be one that conditions a row."""
+        judge = self.recognizer(name, key)
+        if any(same_weights(used, judge) for used in self.conditioning()):
+            text = f"{name!r} gives the contexts, so it may not judge; expected another recognizer"
+            raise self.error(key, text)
+        if self.view(name, key) != "arcface":
+            raise self.error(key, f"{name!r} takes raw pictures, not aligned faces")
+        return judge
+
+    def gives(self, name: str, lists: frozenset[Role], use: str, key: str) -> None:
+        """Refuse pairs of templates where the evaluator takes pairs of faces, and the other way around."""
+        entry = self.named(self.suite.protocols, name, key, "protocols")
+        protocol = registry().load("protocols", entry.use)
+        assert issubclass(protocol, Protocol)
+        if protocol.gives not in lists:
+            of, other = ("templates", "ijb") if protocol.gives == "templates" else ("faces", "verification")
+            raise self.error(key, f"{name!r} has pairs of {of}, which {use} does not take; evaluate it with {other}")
+
+    def conditioning(self) -> list[Stage]:
+        """The recognizers that condition some row."""
+        out = []
+        if self.suite.dataset and self.suite.dataset.contexts:
+            out.append(self.recognizer(self.suite.dataset.contexts.recognizer, "dataset.contexts.recognizer"))
+        for name, entry in self.suite.models.items():
+            if entry.recognizer:
+                out.append(self.recognizer(entry.recognizer, f"models.{name}.recognizer"))
+            elif entry.weights:
+                used = self.model(name, f"models.{name}")[1]
+                out += [] if used is None else [used]
+        return out
+
+
+def _looks_elsewhere(entry: EvaluateEntry, cls: type[Evaluator]) -> bool:
+    """Whether an entry's source is looked at instead of the row's dataset, and not beside it."""
+    return bool(entry.source) and "source" not in cls.needs

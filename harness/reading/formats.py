@@ -1,0 +1,134 @@
+"""A leaderboard as files: JSON, CSV and markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from harness.reading.leaderboard import Board, Cell, Row
+from harness.reading.published_tables import published_parts
+from harness.reading.tables import COST, MISSING, OTHERS, RANKED, columns, footers
+
+SCHEMA = 1
+CSV_COLUMNS = (
+    *("origin", "suite", "row", "generator", "seeds", "metric", "title", "unit", "better", "value", "std_folds"),
+    *("low", "high", "interval_over", "interval_method", "seeds_low", "seeds_high", "seeds_method"),
+    *("n", "rank", "unranked", "protocol", "recipe", "identities", "per_identity"),
+    *("commercial_use", "seconds", "status", "note"),
+)
+
+
+def to_json(board: Board) -> str:
+    """The whole board, every metric of every seed; fractions, not percent."""
+    rows = [{"origin": "measured", **asdict(row)} for row in board.rows]
+    for row in rows:
+        row["cells"] = [_flat(cell) for cell in row["cells"].values()]
+        row["dataset"] = row["dataset"] and row["dataset"].model_dump()
+    document: dict[str, Any] = {"schema": SCHEMA, "suites": list(board.suites), "rows": rows}
+    document["footers"] = footers(board)
+    if board.published:
+        document["published"] = [{"origin": "published", **asdict(row)} for row in board.published]
+    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
+
+
+def _flat(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell with what its metric says of itself in one table."""
+    about = cell.pop("about")
+    return {"metric": about.pop("name"), **about, **cell}
+
+
+def plain(value: Any) -> Any:
+    """The value with numbers that JSON does not know (NaN, infinity) as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def to_csv(board: Board) -> str:
+    """One line per row and metric (and per failed seed); fractions, not percent."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in board.rows:
+        writer.writerows(_csv_line(row, cell) for cell in row.cells.values())
+        for seed, error in sorted(row.failures.items()):
+            writer.writerow(_csv_row(row) | {"seeds": seed, "status": "failed", "note": error})
+    for printed in board.published:
+        common = {"origin": "published", "row": printed.method, "note": printed.note or printed.source}
+        writer.writerows(common | {"metric": m, "value": v, "status": "published"} for m, v in printed.metrics.items())
+    return out.getvalue()
+
+
+def _csv_row(row: Row) -> dict[str, Any]:
+    size = {} if row.dataset is None else {k: getattr(row.dataset, k) for k in ("identities", "per_identity")}
+    return {
+        "origin": "measured",
+        "suite": row.suite,
+        "row": row.name,
+        "generator": row.generator,
+        "recipe": row.recipe,
+        "commercial_use": row.commercial_use,
+        "seconds": round(row.seconds, 3),
+        **size,
+    }
+
+
+def _csv_line(row: Row, cell: Cell) -> dict[str, Any]:
+    line = _csv_row(row) | {
+        "seeds": " ".join(map(str, cell.values)),
+        "metric": cell.metric,
+        "title": cell.about.title,
+        "unit": cell.about.unit,
+        "better": cell.about.better,
+        "value": cell.value,
+        "std_folds": cell.std_folds,
+        "n": cell.n,
+        "rank": cell.rank,
+        "unranked": cell.unranked,
+        "protocol": cell.protocol,
+        "status": "done",
+        "note": "; ".join(cell.notes),
+    }
+    if own := cell.interval:
+        line |= {"low": own.low, "high": own.high, "interval_over": own.over, "interval_method": own.method}
+    if over := cell.over_seeds:
+        line |= {"seeds_low": over.low, "seeds_high": over.high, "seeds_method": over.method}
+    return line
+
+
+def to_markdown(board: Board) -> str:
+    """Two or three pipe tables and the footers as a list."""
+    found, blocks = columns(board), []
+    for groups, about in (((RANKED,), RANKED), ((OTHERS, COST), "other metrics, cost and terms")):
+        part = [column for column in found if column.group in groups]
+        if part and board.rows:
+            lines = [
+                [board.label(row), *(c.text(row) for c in part)]
+                if row.seeds
+                else [board.label(row), "failed", *(MISSING for _ in part[1:])]
+                for row in board.rows
+            ]
+            table = pipes(["row", *(c.title for c in part)], lines)
+            blocks.append(f"**{', '.join(board.suites)}: {about}**\n\n{table}")
+    blocks.append("\n".join("- " + line.replace("*", r"\*") for line in footers(board)))
+    for title, header, lines, sources in published_parts(board.published) if board.published else []:
+        numbered = "\n".join(f"- [{number}] {source}" for number, source in enumerate(sources, start=1))
+        blocks.append(f"**{title}**\n\n{pipes(header, lines)}\n\n{numbered}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in markdown; what has a meaning there is escaped."""
+
+    def row(cells: Sequence[str]) -> str:
+        escaped = (cell.replace("|", r"\|").replace("*", r"\*").replace("\n", "<br>") for cell in cells)
+        return f"| {' | '.join(escaped)} |"
+
+    return "\n".join([row(header), f"|{' --- |' * len(header)}", *(row(line) for line in lines)])

@@ -1,0 +1,301 @@
+"""Result files -> comparable rows: aggregated over seeds, ranked only where a comparison means something.
+
+Two sources of uncertainty are kept apart and named: the interval over identities (or pairs) that an evaluator gave for
+one seed, and the t interval over seeds, which exists from three seeds on. A rank needs three seeds and, per benchmark,
+the same protocol, recipe and dataset size as the rows it is ranked with (``harness.reading.ranks``). What a metric is
+called, its unit and its direction come from the metric itself (``harness.reading.metrics``). ``harness.reading.tables``
+prints a board.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import InputError, unknown
+from harness.reading import ranks
+from harness.reading.metrics import About, describe
+from harness.reading.published import PublishedRow, read_published
+from harness.results import SCHEMA, Dataset, MetricRecord, Result, iterate_results
+from harness.stats.comparison import MIN_SEEDS, SIGNIFICANCE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CONFIDENCE = 1 - SIGNIFICANCE
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval, what it ranges over and how it was made."""
+
+    low: float
+    high: float
+    over: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row, over its seeds.
+
+    ``interval`` is the evaluator's own; with several seeds its bounds are the means of the seeds' bounds, because all
+    seeds are measured on the same identities. ``intervals`` are those of the seeds, ``over_seeds`` is the t interval
+    over seeds. ``described`` says whether all records behind it describe themselves: those of earlier versions do not.
+    """
+
+    about: About
+    value: float
+    values: dict[int, float]
+    n: int
+    protocol: str
+    described: bool = True
+    std_folds: float | None = None
+    interval: Interval | None = None
+    intervals: dict[int, Interval] = field(default_factory=dict)
+    over_seeds: Interval | None = None
+    notes: tuple[str, ...] = ()
+    rank: int | None = None
+    unranked: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return self.about.name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a suite, over its seeds. ``failures`` holds the errors of the seeds that failed."""
+
+    suite: str
+    name: str
+    generator: str
+    seeds: tuple[int, ...]
+    failures: dict[int, str]
+    warnings: dict[int, list[str]]
+    left_out: str
+    mixed: str
+    recipe: str
+    dataset: Dataset | None
+    commercial_use: str
+    generator_fits: int
+    shipped: tuple[str, ...]
+    seconds: float
+    gpu_hours: float
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def size(self) -> str:
+        """The dataset size in words."""
+        if self.dataset is None:
+            return "no dataset"
+        return f"{self.dataset.identities} identities x {self.dataset.per_identity} images"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows of one suite or of all suites, in the order they are shown; ``metrics`` in order of appearance."""
+
+    rows: tuple[Row, ...]
+    metrics: tuple[About, ...]
+    published: tuple[PublishedRow, ...] = ()
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites on the board."""
+        return tuple(dict.fromkeys(row.suite for row in self.rows))
+
+    def label(self, row: Row) -> str:
+        """The row's name, with its suite where the board shows several."""
+        return row.name if len(self.suites) == 1 else f"{row.suite}/{row.name}"
+
+    def to_frame(self) -> DataFrame:
+        """One line per row, metric and seed: :func:`harness.reading.frames.board_frame`."""
+        from harness.reading.frames import board_frame
+
+        return board_frame(self)
+
+
+def load(workdir: Path, suite: str | None = None, *, published: bool = False) -> Board:
+    """Read the result files under a workdir and aggregate them.
+
+    Args:
+        workdir: the folder that ``harness run`` wrote to.
+        suite: only this suite; default all.
+        published: also the rows that papers print.
+
+    Raises:
+        InputError: there are no results (of that suite).
+        DataError: a result file is damaged.
+    """
+    board = build(result for _, result in iterate_results(workdir, suite))
+    if not board.rows:
+        raise InputError(_nothing_found(workdir, suite))
+    return replace(board, published=tuple(read_published())) if published else board
+
+
+def build(results: Iterable[Result]) -> Board:
+    """Aggregate results over seeds, rank them where they are comparable, and put them in order."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.suite, result.row), []).append(result)
+    metrics = describe(result for group in groups.values() for result in group)
+    rows = [_aggregate(group, metrics) for group in groups.values()]
+    shown = tuple(about for name, about in metrics.items() if any(name in row.cells for row in rows))
+    for about in shown:
+        if about.ranks:
+            rows = ranks.rank(rows, about)
+    return Board(tuple(sorted(rows, key=ranks.order)), shown)
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """The t interval for the mean of at least three values, else None."""
+    count = len(values)
+    if count < MIN_SEEDS or not all(map(math.isfinite, values)):
+        return None
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * statistics.stdev(values) / math.sqrt(count)
+    mean = statistics.fmean(values)
+    return Interval(mean - half, mean + half, "seeds", f"t, {CONFIDENCE:.0%}, {count} seeds")
+
+
+def _nothing_found(workdir: Path, suite: str | None) -> str:
+    folder = workdir / "results"
+    others = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    if suite and others:
+        return f"{folder}: {unknown('suite', suite, others)}"
+    return f"no results under {folder}; run a suite first (harness run SUITE) or name its --workdir"
+
+
+# --- one row over its seeds -------------------------------------------------------------------------------------------
+
+
+def _aggregate(results: list[Result], metrics: dict[str, About]) -> Row:
+    latest = max(results, key=lambda r: (r.status == "done", r.finished))
+    done = sorted((r for r in results if r.status == "done"), key=lambda r: r.seed)
+    kept = [r for r in done if not _difference(r, latest)]
+    if latest.generator == "recognizer":  # weights that exist are one model, whatever the seed
+        kept = kept[:1]
+    left_out = {r.seed: found for r in done if (found := _difference(r, latest))}
+    used = kept or [latest]
+    row = Row(
+        suite=latest.suite,
+        name=latest.row,
+        generator=latest.generator,
+        seeds=tuple(r.seed for r in kept),
+        failures={r.seed: r.error or "failed" for r in results if r.status == "failed"},
+        warnings={r.seed: r.warnings for r in results if r.warnings},
+        left_out="; ".join(f"seed {seed} has another {what}" for seed, what in left_out.items()),
+        mixed=_mixed_parameters(kept),
+        recipe=latest.recipe,
+        dataset=latest.dataset,
+        commercial_use=_strictest(r.commercial_use for r in used),
+        generator_fits=min(r.generator_fits for r in used),
+        shipped=tuple(dict.fromkeys(name for r in used for name in r.shipped)),
+        seconds=statistics.fmean(sum(stage.seconds for stage in r.stages) for r in used),
+        gpu_hours=statistics.fmean(sum(stage.gpu_hours for stage in r.stages) for r in used),
+    )
+    names = dict.fromkeys(metric.name for r in kept for metric in r.metrics)
+    cells = {name: _cell(metrics[name], kept) for name in names}
+    averages = (_average(about, kept) for about in metrics.values() if about.members)
+    return replace(row, cells=cells | {cell.metric: cell for cell in averages if cell})
+
+
+def _difference(result: Result, reference: Result) -> str:
+    """In what a seed's result cannot be averaged with the latest one of the same row; empty if it can."""
+    if result.generator != reference.generator:
+        return "generator"
+    if result.recipe != reference.recipe:
+        return "recipe"
+    if _size(result.dataset) != _size(reference.dataset):
+        return "dataset size"
+    protocols = {metric.name: metric.protocol for metric in reference.metrics}
+    differs = any(protocols.get(metric.name, metric.protocol) != metric.protocol for metric in result.metrics)
+    return "protocol" if differs else ""
+
+
+def _mixed_parameters(results: list[Result]) -> str:
+    """The settings in which the seeds of one row differ, seeds themselves aside; or that something under it does."""
+    names = sorted({name for r in results for name in r.parameters if "seed" not in name.lower()})
+    differing = [n for n in names if any(r.parameters.get(n) != results[0].parameters.get(n) for r in results)]
+    if not differing and len({r.method for r in results if r.method}) > 1:
+        return "model, contexts, source, aligner or code"
+    return ", ".join(differing)
+
+
+def _cell(about: About, results: list[Result]) -> Cell:
+    held = [r for r in results if r.metric(about.name) is not None]
+    records = {r.seed: record for r in held if (record := r.metric(about.name)) is not None}
+    first = next(iter(records.values()))
+    values = {seed: record.value for seed, record in records.items()}
+    folds = [record.std_folds for record in records.values() if record.std_folds is not None]
+    intervals = {seed: interval for seed, record in records.items() if (interval := _own_interval(record))}
+    return Cell(
+        about=about,
+        value=statistics.fmean(values.values()),
+        values=values,
+        n=first.n,
+        protocol=first.protocol,
+        described=all(r.schema_ == SCHEMA for r in held),
+        std_folds=statistics.fmean(folds) if folds else None,
+        interval=_mean_interval(list(intervals.values())) if len(intervals) == len(records) else None,
+        intervals=intervals,
+        over_seeds=_seed_interval(about, list(values.values())),
+        notes=tuple(dict.fromkeys(record.note for record in records.values() if record.note)),
+    )
+
+
+def _own_interval(record: MetricRecord) -> Interval | None:
+    if record.interval is None:
+        return None
+    return Interval(*record.interval, record.interval_over or "identities", record.method)
+
+
+def _mean_interval(intervals: list[Interval]) -> Interval:
+    low, high = (statistics.fmean(side) for side in zip(*((i.low, i.high) for i in intervals), strict=True))
+    several = f"mean bounds of {len(intervals)} seeds" if len(intervals) > 1 else ""
+    method = ", ".join(filter(None, (intervals[0].method, several)))
+    return Interval(low, high, intervals[0].over, method)
+
+
+def _seed_interval(about: About, values: list[float]) -> Interval | None:
+    interval = t_interval(values)
+    if interval is None or about.unit != "fraction":
+        return interval
+    return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+def _average(about: About, results: list[Result]) -> Cell | None:
+    """The mean of a row's members of an average, such as its accuracies in the field's tables; two at least."""
+    names = sorted(name for name in about.members if any(r.metric(name) for r in results))
+    if len(names) < 2:
+        return None
+    whole = {r.seed: found for r in results if len(found := [m for m in r.metrics if m.name in names]) == len(names)}
+    if not whole:
+        return None
+    values = {seed: statistics.fmean(record.value for record in found) for seed, found in whole.items()}
+    protocols = {m.name: m.protocol for r in results for m in r.metrics}
+    return Cell(
+        about=about,
+        value=statistics.fmean(values.values()),
+        values=values,
+        n=len(names),
+        protocol="; ".join(f"{name}={protocols[name]}" for name in names),
+        described=all(r.schema_ == SCHEMA for r in results),
+        over_seeds=_seed_interval(about, list(values.values())),
+    )
+
+
+def _strictest(uses: Iterable[str]) -> str:
+    found = set(uses)
+    return next(use for use in ("no", "unknown", "yes") if use in found)
+
+
+def _size(dataset: Dataset | None) -> tuple[int, int] | None:
+    return None if dataset is None else (dataset.identities, dataset.per_identity)

@@ -1,0 +1,40 @@
+"""FR training: a recognizer from aligned faces, or from raw pictures for one that conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.components.recognizer import Recognizer
+from harness.errors import StageError
+from harness.graph import TrainStage
+from harness.plugins import import_target, registry
+from harness.stages.completeness import check_complete
+from harness.stages.saving import save, terms
+from harness.stages.work import Work
+from harness.store.weights import WeightsInfo
+
+
+def finish(work: Work[TrainStage]) -> dict[str, Any]:
+    """Train, from the checkpoint where there is one."""
+    given = work.given(work.component.needs)
+    check_complete(work.stage, given.dataset)
+    trained: Recognizer = work.component.train(given, work.run)
+    info = WeightsInfo(
+        role="recognizer",
+        kind=_architecture(trained, work.stage.component),
+        settings=trained.settings.model_dump(mode="json"),
+        view=trained.takes.view,
+        size_px=trained.takes.size_px,
+        **terms(work),
+    )
+    return save(work, trained.state(), info)
+
+
+def _architecture(trained: Recognizer, trainer: str) -> str:
+    """The name under which the recognizer's class is registered."""
+    names = registry().names["recognizers"].values()
+    alike = [n for n in names if n.target.endswith(f":{type(trained).__qualname__}")]  # others stay unimported
+    kind = next((n.name for n in alike if import_target(n.target) is type(trained)), "")
+    if not kind:
+        raise StageError(f"{trainer} gave a {type(trained).__qualname__}, which no plugin registered")
+    return kind

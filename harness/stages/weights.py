@@ -1,0 +1,19 @@
+"""Weights files, taken into the store."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from harness.graph import WeightsStage
+from harness.stages.opening import WEIGHTS_FILE
+from harness.stages.work import Work
+from harness.store.weights import read_info, weights_content
+
+
+def finish(work: Work[WeightsStage]) -> dict[str, Any]:
+    """Copy the file, since its owner may write over the original."""
+    target = work.folder / WEIGHTS_FILE
+    shutil.copyfile(work.stage.path, target)
+    info = read_info(target)
+    return {"content": weights_content(target), "counts": {}, "details": {"info": info.model_dump(mode="json")}}

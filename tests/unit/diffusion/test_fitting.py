@@ -1,0 +1,105 @@
+"""Fits: the autoencoder of imported weights is left as it is, sources are read in batches, pictures are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
+from harness.builtin.unconditional import Unconditional
+from harness.components import Crop, Given, Model, Run
+from harness.diffusion.autoencoder import PixelAutoencoder
+from harness.diffusion.latent import AUTOENCODER, KIND, UNET, LatentDiffusion
+from harness.diffusion.preparation import fit_autoencoder, prepare
+from harness.diffusion.schedule import linear_schedule
+from harness.diffusion.settings import LatentFitSettings
+from harness.diffusion.unet import ConditionalUNet, UNetConfig
+from harness.diffusion.vq import VQAutoencoder, VQConfig
+from harness.faces.coding import decode_image
+from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.testing.latent import TINY_CONFIG
+
+
+@pytest.fixture
+def imported() -> Model:
+    """As `harness weights import` gives it, with a small U-Net and a small VQ-f4."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = UNetConfig(**{**TINY_CONFIG.__dict__, "input_channels": 3})
+        parts = LatentDiffusion(
+            ConditionalUNet(config),
+            VQAutoencoder(VQConfig(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=64)),
+            linear_schedule(),
+            32,
+        )
+    named = {f"{UNET}{name}": tensor for name, tensor in parts.unet.state_dict().items()}
+    return Model(KIND, parts.settings(), parts.tensors(named, torch.float32))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FaceSet:
+    writer, random = ShardWriter(tmp_path, 0), np.random.default_rng(0)
+    for sample in range(6):
+        writer.add(0, sample, random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    writer.close()
+    write_items(tmp_path, 1)
+    return FaceSet(tmp_path, Crop("raw", 32))
+
+
+@pytest.fixture
+def recognizer() -> SmallCNN:
+    made = SmallCNN(SmallCNNSettings(width=16), Crop("raw", 32))
+    made.load(made.state())
+    return made
+
+
+def test_vq_f4_is_taken_over(imported: Model, source: FaceSet) -> None:
+    settings = LatentFitSettings(size_px=32, network="demo", steps=2, batch_size=2)
+    curves: set[str] = set()
+    run = Run(seed=0, emit=lambda kind, data: curves.add(data.get("name", data.get("unit", ""))))
+    model = Unconditional(settings).fit(Given(source=source, autoencoder=imported), run)
+    assert model.settings["first_stage"] == imported.settings["first_stage"]
+    assert model.settings["first_stage"]["kind"] == "vq"
+    assert model.settings["unet"]["input_channels"] == 3
+    own = {name for name in model.tensors if name.startswith(AUTOENCODER)}
+    assert own == {name for name in imported.tensors if name.startswith(AUTOENCODER)}
+    assert all(torch.equal(model.tensors[name], imported.tensors[name]) for name in own)
+    assert not any("autoencoder" in name for name in curves), "nothing of the autoencoder is fitted"
+    assert LatentDiffusion.from_model(model).latent_shape == (3, 8, 8)
+
+
+def test_a_source_is_read_in_batches(source: FaceSet, recognizer: SmallCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published one does not fit into memory as floats. What comes out is in the order of the source."""
+    whole = prepare(source, recognizer, PixelAutoencoder(2), 32, Run(seed=0))
+    monkeypatch.setattr(FaceSet, "images", lambda *_: pytest.fail("all images at once"))
+    monkeypatch.setattr("harness.diffusion.preparation.BATCH", 4)
+    parts = prepare(source, recognizer, PixelAutoencoder(2), 32, Run(seed=0))
+    for name in ("latents", "mirrored", "contexts"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-5, rtol=0)
+    assert len(parts.latents) == len(source)
+    settings = LatentFitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2)
+    small = fit_autoencoder(source, settings, Run(seed=0), {})
+    assert len(prepare(source, None, small, 32, Run(seed=0)).contexts) == len(source)
+
+
+def test_a_fit_leaves_pictures_at_its_checkpoints(source: FaceSet) -> None:
+    """And drawing them does not disturb the training."""
+    settings = LatentFitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=40, batch_size=2)
+    pictures: dict[str, bytes] = {}
+
+    def emit(kind: str, data: dict[str, Any]) -> None:
+        if kind == "picture":
+            pictures[data["name"]] = data["png"]
+
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    model = Unconditional(settings).fit(Given(source=source), Run(seed=0, emit=emit))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert list(pictures) == [f"denoiser-{step:07d}" for step in range(2, 41, 2)]
+    assert decode_image(pictures["denoiser-0000040"], "").shape == (4 * 32, 4 * 32, 3)
+    assert pictures["denoiser-0000002"] != pictures["denoiser-0000040"]
+    assert model.kind == Unconditional.fits
