@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COVERAGE := 85  # percent of lines, the least that passes
 PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3
 SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 
-.PHONY: install quickstart test lint clean
+.PHONY: install quickstart check test lint docs clean
 
 install: $(VENV)/.installed
 
@@ -24,8 +25,15 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One thread per test, as in a worker: on a busy machine, threads of one test wait for each other.
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit tests/contract -m "not slow"
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest  # as in a worker; on a busy machine, threads of one test wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
+
+docs: install
+	$(BIN)/python docs/make_commands.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info plugins/*/*.egg-info plugins/*/src/*.egg-info

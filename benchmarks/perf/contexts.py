@@ -20,7 +20,7 @@ from harness_id3.anchors import Tammes, TammesSettings, max_cosine
 from harness_negfacediff.negatives import negative_table
 
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
-from harness.components import Crop, Run
+from harness.components import Crop, Given, Run
 
 
 def peak_gb() -> str:
@@ -38,7 +38,7 @@ def tammes(count: int, width: int, iterations: int) -> None:
 
     recognizer = SmallCNN(SmallCNNSettings(width=width), Crop("raw", 32))  # for its width alone
     start = time.process_time()
-    anchors = Tammes(TammesSettings(iterations=iterations)).draw(count, None, recognizer, Run(0, emit=emit))
+    anchors = Tammes(TammesSettings(iterations=iterations)).draw(count, Given(recognizer=recognizer), Run(0, emit=emit))
     seconds = time.process_time() - start
     print(f"\n## Tammes: {count:,} anchors of {width} values, {iterations} iterations\n")
     print(f"{seconds / 60:.1f} CPU min, {peak_gb()} GB at most.\n")

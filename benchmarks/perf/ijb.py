@@ -36,7 +36,6 @@ import pyarrow as pa
 from pyarrow import csv
 
 from harness.data.ijb import IJBFolder
-from harness.stats.intervals import Uncertainty
 from harness.stats.templates import (
     FARS,
     OperatingPoint,
@@ -49,6 +48,7 @@ from harness.stats.templates import (
     points_nearest,
     tar_uncertainties,
 )
+from harness.stats.uncertainty import Uncertainty
 
 BATCH = 512
 CHUNK = 100_000  # pairs at once in the plain implementation

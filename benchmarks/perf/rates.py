@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from harness.builtin.mtcnn import MTCNNAligner, MTCNNSettings
-from harness.components import Crop, ImageBatch, Model, Recognizer, Request, Run, SamplePlan
+from harness.components import Crop, Given, ImageBatch, Model, Recognizer, Request, Run, SamplePlan, TrainableRecognizer
 from harness.components.generator import Generator
 from harness.faceworld.render import render
-from harness.planning.planner import demo_path
+from harness.planning.parts import demo_path
 from harness.plugins import registry
-from harness.stages.work import load_recognizer
+from harness.stages.opening import load_recognizer
 from harness.store.weights import load_tensors, read_info
 from harness.suites.read import load_suite
 from harness.suites.schema import Suite
@@ -57,11 +57,11 @@ def sampling_rate(suite: Suite, row: str, cond: Recognizer) -> float:
     generator = cls(cls.Settings.model_validate(entry.settings))
     path = demo_path(entry.model)
     info = read_info(path)
-    model = Model(info.kind, info.settings, load_tensors(path), cond)
     contexts = np.random.default_rng(0).standard_normal((8, cond.width)).astype(np.float32)
     contexts /= np.linalg.norm(contexts, axis=1, keepdims=True)
-    plan: SamplePlan = generator.plan(Request(8, 16, contexts), model, Run(0))
-    return cpu_rate(lambda: sum(len(batch) for batch in generator.sample(plan, model, Run(0))) and None, len(plan))
+    given = Given(model=Model(info.kind, info.settings, load_tensors(path)), recognizer=cond, contexts=contexts)
+    plan: SamplePlan = generator.plan(Request(8, 16), given, Run(0))
+    return cpu_rate(lambda: sum(len(batch) for batch in generator.sample(plan, given, Run(0))) and None, len(plan))
 
 
 def main() -> None:
@@ -90,7 +90,8 @@ def training_rate(recognizer: Recognizer, images: np.ndarray) -> float:
 
     cls = type(recognizer)
     fresh = cls(recognizer.settings, recognizer.takes)
-    network = fresh.network  # type: ignore[attr-defined]
+    assert isinstance(fresh, TrainableRecognizer)
+    network = fresh.network
     network.train().requires_grad_(True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     x = to_unit(images[:64])

@@ -40,14 +40,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.arrays import Images
-from harness.components import Model, Request, Run, SamplePlan
+from harness.components import Given, Model, Request, Run, SamplePlan
 from harness.components.generator import Generator
 from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
 from harness.faces.coding import from_unit
-from harness.planning.planner import demo_path
+from harness.planning.parts import demo_path
 from harness.plugins import registry
 from harness.stages import prepare_process
 from harness.store.weights import load_tensors, read_info
@@ -99,7 +99,7 @@ def plain_loop(parts: LatentDiffusion, plan: SamplePlan, x_T: Tensor, steps: int
             level_prev = alpha_bars[t_prev + 1].reshape(-1, 1, 1, 1)
             x_0 = (x - (1 - level).sqrt() * eps) / level.sqrt()
             x = level_prev.sqrt() * x_0 + (1 - level_prev).sqrt() * eps
-        images.append(from_unit(parts.first_stage.decode(x)))
+        images.append(from_unit(parts.autoencoder.decode(x)))
     return np.concatenate(images)
 
 
@@ -110,7 +110,9 @@ def _raw(column: Any, identity: int, count: int, device: str) -> Tensor:
 def ours(way: Way, guided: bool, plan: SamplePlan, model: Model, device: str, batch: int) -> Images:
     """The generator as a suite calls it: model to images, noise and decoding included."""
     settings = {"sampler": way.sampler, "steps": way.steps, "dtype": way.dtype, "batch_size": batch}
-    return np.concatenate([b.images for b in _generator(guided, settings).sample(plan, model, Run(0, device))])
+    return np.concatenate(
+        [b.images for b in _generator(guided, settings).sample(plan, Given(model=model), Run(0, device))]
+    )
 
 
 def _generator(guided: bool, settings: dict[str, Any]) -> Generator:
@@ -129,11 +131,11 @@ def build_model(network: str) -> Model:
     if network == "tiny":
         return tiny_model()
     torch.manual_seed(0)
-    unet, stage = ConditionalUNet(PUBLISHED_CONFIG), VQAutoencoder()
+    unet, autoencoder = ConditionalUNet(PUBLISHED_CONFIG), VQAutoencoder()
     wake(unet)
     with torch.no_grad():
         unet.final.weight.mul_(0.1)  # random weights: keep the estimates of the noise from growing over the steps
-    parts = LatentDiffusion(unet.eval(), stage.eval(), linear_schedule(), 128)
+    parts = LatentDiffusion(unet.eval(), autoencoder.eval(), linear_schedule(), 128)
     named = {f"{UNET}{name}": tensor for name, tensor in unet.state_dict().items()}
     return Model(KIND, parts.settings(), parts.tensors(named, torch.float32))
 
@@ -168,7 +170,7 @@ def planned(model: Model, guided: bool, people: int, each: int) -> SamplePlan:
     width = model.settings["unet"]["context_input_channels"]
     contexts = np.random.default_rng(0).standard_normal((people, width)).astype(np.float32)
     contexts /= np.linalg.norm(contexts, axis=1, keepdims=True)
-    return _generator(guided, {}).plan(Request(people, each, contexts), model, Run(0))
+    return _generator(guided, {}).plan(Request(people, each), Given(contexts=contexts), Run(0))
 
 
 def measure(way: Way, guided: bool, people: int, each: int, args: argparse.Namespace) -> tuple[float, str, Images]:

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.stats.allpairs import Floats, Ints, count_pairs, pair_moments
-from harness.stats.allpairs_intervals import all_pairs_intervals
+from harness.arrays import Floats, Ints
+from harness.stats.allpairs import count_pairs, pair_moments
+from harness.stats.allpairs_intervals import all_pairs_uncertainties
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics
 
 REPLICATES = 1000
@@ -70,7 +71,7 @@ def counted(x: Floats, labels: Ints, device: str) -> tuple[ScoreStatistics, dict
     moments, summing = timed(lambda: pair_moments(x, labels))
     statistics = histogram_statistics(histogram, moments.moments())
     rng = np.random.default_rng(1)
-    work = lambda: all_pairs_intervals(x, labels, histogram, moments, rng, REPLICATES, device)  # noqa: E731
+    work = lambda: all_pairs_uncertainties(x, labels, histogram, moments, rng, REPLICATES, device)  # noqa: E731
     intervals, resampling = timed(work)
     return statistics, {"histograms": counting, "moments": summing, "intervals": resampling}, intervals
 
@@ -143,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     print("| --- | --- | --- | --- | --- |")
     for name in SHOWN:
         values = " | ".join(f"{asdict(found)[name]:.6f}" for found in (exact, some, whole))
-        interval = None if intervals is None else getattr(intervals, name)
+        interval = intervals[name].interval
         print(f"| {name} | {values} | {'withheld' if interval is None else '{:.6f} to {:.6f}'.format(*interval)} |")
 
 

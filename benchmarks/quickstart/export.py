@@ -8,8 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.graph import StageSpec
-from harness.planning.planner import demo_path, plan_suite
+from harness.graph import Stage
+from harness.planning.parts import demo_path
+from harness.planning.planner import plan_suite
 from harness.store.artifacts import Store
 from harness.suites.read import load_suite
 
@@ -20,20 +21,20 @@ def main(workdir: Path) -> None:
     """Find each recognizer and model of the suite in the store and copy its file."""
     plan = plan_suite(load_suite(SUITE), SUITE)
     store = Store(workdir / "store")
-    for spec in plan.stages.values():
-        name = demo_name(spec)
+    for stage in plan.stages.values():
+        name = demo_name(stage)
         if name:
-            origin = store.get(*spec.id).folder / "weights.safetensors"
+            origin = store.get(*stage.id).folder / "weights.safetensors"
             target = demo_path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(origin, target)
             print(f"demo:{name}  {target.stat().st_size / 1e6:.1f} MB  {target}")
 
 
-def demo_name(spec: StageSpec) -> str:
+def demo_name(stage: Stage) -> str:
     """The shipped name of a stage's weights: the last word of its label; empty for other stages."""
-    kind, _, name = spec.label.partition(" ")
-    return name if kind in ("recognizer", "model") and spec.kind in ("train", "fit") else ""
+    kind, _, name = stage.label.partition(" ")
+    return name if kind in ("recognizer", "model") and stage.kind in ("train", "fit") else ""
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ from harness.components import (
     Aligner,
     Component,
     Crop,
+    FittedGenerator,
     Generator,
     Given,
     ImageBatch,
     License,
+    Model,
     Request,
     Run,
     SamplePlan,
@@ -34,14 +36,13 @@ from harness.testing.toy import Toy
 @pytest.fixture(autouse=True)
 def _own_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """This module cannot be found by name when pytest imports it, so only its name is checked."""
-    monkeypatch.setattr("harness.store.keys.source_digest", lambda module: module)
+    monkeypatch.setattr("harness.code.code_of", lambda cls: dict.fromkeys(cls.code or (cls.__module__,), ""))
 
 
 class Good(Generator):
     """Noise per image; the base of the wrong ones."""
 
     license = License("MIT")
-    code = (__name__,)
 
     def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
         for rows in plan.batches(5):
@@ -114,12 +115,48 @@ class OtherCode(Good):
 
 
 class NeedsContexts(Good):
-    needs_contexts = True
+    needs = frozenset({"contexts"})
+
+
+class NeedsNoSuchRole(Good):
+    needs = frozenset({"context"})  # type: ignore[arg-type]
+
+
+class NeedsAnyModel(Good):
+    needs = frozenset({"model"})
+
+
+class AcceptsWhatItDoesNotNeed(Good):
+    accepts = {"model": frozenset({"latent-diffusion/1"})}
+
+
+class ReadsWhatItDoesNotNeed(Good):
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Iterator[ImageBatch]:
+        assert len(given.contexts)
+        yield from super().sample(plan, given, run)
+
+
+class FitsNoKind(Good, FittedGenerator):
+    def fit(self, given: Given, run: Run) -> Model:
+        raise AssertionError
+
+
+class FitsToNoSuchRole(FitsNoKind):
+    fits = "latent-diffusion/1"
+    fit_needs = frozenset({"faces"})  # type: ignore[arg-type]
+
+
+CONTEXTS = np.eye(4, 8, dtype=np.float32)
 
 
 def test_a_good_generator_passes() -> None:
     check_generator(Good())
-    check_generator(NeedsContexts(), contexts=np.eye(4, 8, dtype=np.float32))
+    check_generator(NeedsContexts(), Given(contexts=CONTEXTS))
+
+
+def test_a_generator_is_given_what_it_needs_and_no_more() -> None:
+    with pytest.raises(AssertionError, match=r"given\.contexts was not asked for; add 'contexts'"):
+        check_generator(ReadsWhatItDoesNotNeed(), Given(contexts=CONTEXTS))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +175,11 @@ def test_a_good_generator_passes() -> None:
         (NoLicense, "has no license"),
         (OtherCode, "its package among them"),
         (NeedsContexts, "needs contexts"),
+        (NeedsNoSuchRole, "needs unknown role 'context', expected one of .*; did you mean 'contexts'"),
+        (NeedsAnyModel, "needs a model but accepts none"),
+        (AcceptsWhatItDoesNotNeed, "accepts kinds for model, which it does not need"),
+        (FitsNoKind, "can be fitted; set fits to the kind"),
+        (FitsToNoSuchRole, "needs unknown role 'faces'"),
     ],
 )
 def test_a_wrong_generator_is_found(wrong: type[Generator], says: str) -> None:
@@ -179,7 +221,6 @@ def test_wrong_settings_are_found(schema: type[BaseModel], values: dict[str, int
     class Chosen(Component):
         Settings = schema
         license = License("MIT")
-        code = (__name__,)
 
     with pytest.raises(AssertionError, match=says):
         check_component(Chosen(schema(**values)))
@@ -189,7 +230,6 @@ class Twice(Source):
     """Plans an image twice."""
 
     license = License("MIT")
-    code = (__name__,)
 
     def plan(self, run: Run) -> SamplePlan:
         return SamplePlan(np.zeros(2, np.int64), np.zeros(2, np.int64))
@@ -204,24 +244,18 @@ def test_a_source_that_plans_an_image_twice_is_found() -> None:
 
 
 class Paints(NoAlignment):
-    code = (*NoAlignment.code, __name__)
-
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         batch.images[:, 0] = 0
         return super().align(batch, crop, run)
 
 
 class KeepsFailed(NoAlignment):
-    code = (*NoAlignment.code, __name__)
-
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         made = super().align(batch, crop, run)
         return AlignedBatch(made.images, ["no face"] * len(batch), made.landmarks, made.boxes, made.scores)
 
 
 class RejectsByCompany(NoAlignment):
-    code = (*NoAlignment.code, __name__)
-
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         made = super().align(batch, crop, run)
         reasons: list[str | None] = ["too few"] * len(batch) if len(batch) < 3 else [None] * len(batch)
@@ -230,8 +264,6 @@ class RejectsByCompany(NoAlignment):
 
 
 class RaisesWithoutFace(NoAlignment):
-    code = (*NoAlignment.code, __name__)
-
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         if not batch.images.any():
             raise ValueError("no face found")
@@ -249,7 +281,7 @@ class RaisesWithoutFace(NoAlignment):
 )
 def test_a_wrong_aligner_is_found(wrong: type[Aligner], error: type[Exception], says: str) -> None:
     plan = SamplePlan.grid(4, 1)
-    (batch,) = Toy().sample(plan, NOTHING, Run(0))
+    (batch,) = Toy().sample(plan, Given(), Run(0))
     with pytest.raises(error, match=says):
         check_aligner(wrong(), batch)
 

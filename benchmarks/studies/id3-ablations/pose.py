@@ -16,7 +16,7 @@ from harness_id3.pose import LandmarkPose, estimate_pose
 
 from harness.reading import formats
 from harness.results import FILE_NAME, read_result, result_folder
-from harness.stages.work import open_faces
+from harness.stages.opening import open_faces
 from harness.store.artifacts import Store
 from harness.suites.read import load_suite
 

@@ -31,27 +31,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from harness.arrays import Bools, Doubles, Floats, Ints
 from harness.stats import intervals
 from harness.stats.comparison import SIGNIFICANCE, mcnemar, method_difference, planned_difference
 from harness.stats.intervals import (
     PairIdentities,
-    Uncertainty,
     accuracy_uncertainty,
-    few_identities,
     mean_replicates,
     multiplicities,
     tar_uncertainty,
     wilson,
 )
-from harness.stats.score_intervals import score_intervals
+from harness.stats.score_intervals import score_uncertainties
 from harness.stats.separability import score_statistics
+from harness.stats.uncertainty import Uncertainty
 from harness.stats.verification import THRESHOLDS, fold_accuracies, squared_distances, unit
-
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 D = 16
 FOLDS = 10
@@ -74,7 +70,7 @@ class Pairs:
 
     a: Ints
     b: Ints
-    same: NDArray[np.bool_]
+    same: Bools
     fold: Ints
     identities: PairIdentities
 
@@ -89,7 +85,7 @@ def people(rng: np.random.Generator, count: int, each: int, world: str) -> Doubl
     return raw / np.linalg.norm(raw, axis=2, keepdims=True)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+def normal(rng: np.random.Generator, *shape: int) -> Floats:
     """Standard normal numbers; in single precision, which takes half the time."""
     return rng.standard_normal(shape, dtype=np.float32)
 
@@ -158,7 +154,7 @@ def verification_suite(seed: Any, world: str, identities: int, count: int) -> di
         "tar": tar_uncertainty(scores, pairs.same, FAR, pairs.fold, pairs.identities, rng, REPLICATES),
         "accuracy over folds": accuracy_uncertainty(correct, pairs.same, pairs.fold, None, rng),
         "tar over folds": tar_uncertainty(scores, pairs.same, FAR, pairs.fold, None, rng),
-        "accuracy over pairs": Uncertainty(wilson(int(correct.sum()), len(correct)), "pairs", "wilson"),
+        "accuracy over pairs": wilson(int(correct.sum()), len(correct), "pairs"),
     }
 
 
@@ -172,13 +168,8 @@ def separability_suite(seed: Any, world: str, identities: int, count: int = IMPO
     chosen = rng.choice(np.flatnonzero(~same), min(count, int((~same).sum())), replace=False, shuffle=False)
     genuine, impostor = (np.einsum("pd,pd->p", faces[a[k]], faces[b[k]]) for k in (same, chosen))
     whose = label[a[same]], impostor, label[a[chosen]], label[b[chosen]]
-    found = score_intervals(genuine, *whose, identities, rng, REPLICATES)
-    if found is None:
-        return {name: Uncertainty(note=few_identities(identities)) for name in ("eer", "fmr100", "fmr1000", "fdr")}
-    return {
-        name: Uncertainty(getattr(found, name), "identities", "bootstrap", found.withheld.get(name, ""))
-        for name in ("eer", "fmr100", "fmr1000", "fdr")
-    }
+    found = score_uncertainties(genuine, *whose, identities, rng, REPLICATES)
+    return {name: found[name] for name in ("eer", "fmr100", "fmr1000", "fdr")}
 
 
 Maker = Callable[[Any, str, int, int], dict[str, Uncertainty]]
@@ -253,7 +244,7 @@ def two_rows(
     return rows
 
 
-def decisions(models: list[Doubles], pairs: Pairs) -> NDArray[np.bool_]:
+def decisions(models: list[Doubles], pairs: Pairs) -> Bools:
     """Whether each model decides each pair correctly, [P, S]."""
     distances = (squared_distances(faces[pairs.a], faces[pairs.b]) for faces in models)
     return np.stack([fold_accuracies(d, pairs.same, pairs.fold).correct for d in distances], axis=1)
@@ -400,7 +391,7 @@ def means(suites: int) -> Iterator[dict[str, Any]]:
         with without_the_limit():
             for suite in range(suites):
                 rng = np.random.default_rng([suite, identities])
-                interval = intervals.mean_interval(rng.gamma(2.0, 1.0, identities), rng)
+                interval = intervals.mean_uncertainty(rng.gamma(2.0, 1.0, identities), rng).interval
                 held += interval is not None and interval[0] <= 2.0 <= interval[1]
         yield {"identities": identities, "suites": suites, "covered": held / suites}
 

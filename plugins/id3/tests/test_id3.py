@@ -205,7 +205,7 @@ def test_a_fit_keeps_the_attribute_table(
     expected = [[0.5, 0.0, -0.1, 0.2 * sample - 1] for sample in range(5)] if known else []
     torch.testing.assert_close(table, torch.tensor(expected).reshape(-1, 4), atol=1e-3, rtol=0)
     ready = Given(model=fitted, contexts=anchors, recognizer=recognizer)
-    plan = planned(ready, anchors, 1).rows(0, 1)
+    plan = planned(ready, 1).rows(0, 1)
     assert images(ready, plan, steps=2).shape == (1, 32, 32, 3)
 
 

@@ -122,9 +122,8 @@ def test_predictors_fill_single_gaps(source: FaceSet, brightness: str, monkeypat
 def test_a_fit_is_conditioned_on_what_predictors_give(source: FaceSet, brightness: str, recognizer: SmallCNN) -> None:
     names = ("landmark-pose", brightness)
     short = ID3FitSettings(size_px=32, network="demo", autoencoder_steps=1, steps=1, batch_size=2, predictors=names)
-    table = (
-        ID3(short).fit(Given(source=source, recognizer=recognizer), Run(0)).tensors["attribute_table"].float().numpy()
-    )
+    fitted = ID3(short).fit(Given(source=source, recognizer=recognizer), Run(0))
+    table = fitted.tensors["attribute_table"].float().numpy()
     expected = encode_attributes(known_attributes(source, names, Run(0)), 6)
     np.testing.assert_allclose(table, expected, atol=1e-3)
 
@@ -137,7 +136,7 @@ def test_a_predictors_source_enters_the_key(tmp_path: Path, brightness: str) -> 
     (module,) = code_of(predicted.uses()[0])
     assert module == predicted.uses()[0].__module__
     check_component(ID3(ID3FitSettings(predictors=(brightness, "landmark-pose"))))
-    with pytest.raises(InputError, match="unknown attribute_predictor 'agee'"):
+    with pytest.raises(InputError, match="unknown attribute predictor 'agee'"):
         ID3(ID3FitSettings(predictors=("agee",))).uses()
 
 

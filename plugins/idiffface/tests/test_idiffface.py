@@ -139,9 +139,8 @@ def test_a_fit_gives_all_that_sampling_needs(source: FaceSet, contexts: np.ndarr
 
 def test_a_fit_on_pixels(source: FaceSet, contexts: np.ndarray) -> None:
     """Pixel diffusion: the same network on the picture itself, whose 2 x 2 blocks become channels."""
-    model = IDiffFace(IDiffFaceFitSettings(**SHORT, autoencoder="pixel")).fit(
-        Given(source=source, recognizer=recognizer()), Run(seed=3)
-    )
+    settings = IDiffFaceFitSettings(**SHORT, autoencoder="pixel")
+    model = IDiffFace(settings).fit(Given(source=source, recognizer=recognizer()), Run(seed=3))
     parts = LatentDiffusion.from_model(model)
     assert model.settings["first_stage"]["kind"] == "pixel"
     assert parts.latent_shape == (12, 16, 16)

@@ -27,9 +27,8 @@ def planned(contexts: np.ndarray, **settings: Any) -> SamplePlan:
 
 
 def images(model: Model, plan: SamplePlan, **settings: Any) -> np.ndarray:
-    return np.concatenate(
-        [batch.images for batch in generator(**settings).sample(plan, Given(model=model), Run(seed=0))]
-    )
+    batches = generator(**settings).sample(plan, Given(model=model), Run(seed=0))
+    return np.concatenate([batch.images for batch in batches])
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> int:

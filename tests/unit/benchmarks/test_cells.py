@@ -43,7 +43,7 @@ def study(tmp_path: Path) -> Path:
 
 def result(workdir: Path, row: str, seed: int, status: Any = "done") -> None:
     """As a run leaves it."""
-    metrics = [MetricRecord(name="fw-lfw/accuracy", value=0.5 + 0.1 * seed, n=200, protocol="p")]
+    metrics = [accuracy(0.5 + 0.1 * seed)]
     made = Result(
         suite="study",
         row=row,
@@ -55,7 +55,27 @@ def result(workdir: Path, row: str, seed: int, status: Any = "done") -> None:
         finished=1,
         environment=Environment(harness="0"),
     )
-    write_result(result_folder(workdir, "study", row, seed), made)
+    folder = result_folder(workdir, "study", row, seed)
+    write_result(folder, made)
+    decide(folder, 200)
+
+
+def accuracy(value: float) -> MetricRecord:
+    shown: dict[str, Any] = {"unit": "fraction", "better": "higher", "headline": True, "ranked": True}
+    name = "fw-lfw/accuracy"
+    return MetricRecord(
+        name=name, value=value, n=200, protocol="p", title="fw-lfw", margin=0.02, pairs="fw-lfw-pairs", **shown
+    )
+
+
+def decide(folder: Path, pairs: int) -> None:
+    """The decisions beside a result, which are the same in every row."""
+    image = np.arange(pairs)
+    columns = {"a": 2 * image, "b": 2 * image + 1, "identity_a": image % 40}
+    columns |= {"identity_b": image % 40 + 40 * (image % 2), "same": image % 2 == 0, "fold": image * 10 // pairs}
+    columns |= {"score": np.linspace(-1, 1, pairs), "correct": image % 10 > 0}
+    (folder / "tables").mkdir()
+    pq.write_table(pa.table(columns), folder / "tables" / "fw-lfw-pairs.parquet")
 
 
 def test_only_missing_cells_are_measured(
@@ -76,6 +96,10 @@ def test_only_missing_cells_are_measured(
     assert done.exit_code == 0, done.output
     assert ran == [("a", "seeds=[0]"), ("b", "seeds=[0]"), ("a", "seeds=[1]"), ("b", "seeds=[1]")]
     assert len(list(study.rglob("results.json"))) == 4
+    copied = [pq.read_table(path) for path in study.rglob("fw-lfw-pairs.parquet")]
+    assert len(copied) == 4
+    assert copied[0].column_names == ["a", "b", "identity_a", "identity_b", "same", "fold", "correct"]
+    assert copied[0].num_rows == 200
     assert "0 cells are missing" in CliRunner().invoke(script.main, args).output
     assert len(ran) == 4
 
@@ -107,39 +131,25 @@ def test_tables_are_made_from_what_is_there(script: ModuleType, study: Path) -> 
 
 
 PAIRED = SUITE.replace("[0, 1]", "[0, 1, 2]")
-PAIRS = 400
 
 
 def measured(study: Path, row: str, seed: int, fdr: float) -> None:
-    """A result with its pairs table; every row decides the same pairs correctly."""
-    image = np.arange(PAIRS)
-    names = {"fdr": fdr, "eer": 0.2, "pixel_diversity": 0.1}
-    metrics = [
-        MetricRecord(name=f"separability/{name}", value=value, n=9, protocol="j") for name, value in names.items()
-    ]
-    metrics.append(MetricRecord(name="fw-lfw/accuracy", value=0.9, n=PAIRS, protocol="p"))
+    """A result with its decisions and a dataset metric."""
+    judged: dict[str, Any] = {"title": "FDR", "better": "higher", "headline": True, "relative": True, "margin": 0.1}
     made = Result(
         suite="study",
         row=row,
         generator="toy",
         seed=seed,
         status="done",
-        metrics=metrics,
+        metrics=[accuracy(0.9), MetricRecord(name="separability/fdr", value=fdr, n=9, protocol="j", **judged)],
         started=0,
         finished=1,
         environment=Environment(harness="0"),
     )
     folder = result_folder(study, "study", row, seed)
     write_result(folder, made)
-    (folder / "tables").mkdir()
-    columns = {
-        "a": 2 * image,
-        "b": 2 * image + 1,
-        "identity_a": image % 40,
-        "identity_b": image % 40 + 40 * (image % 2),
-    }
-    columns |= {"same": image % 2 == 0, "fold": image * 10 // PAIRS, "correct": image % 10 > 0}
-    pq.write_table(pa.table(columns), folder / "tables" / "fw-lfw-pairs.parquet")
+    decide(folder, 400)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +168,15 @@ def test_differences_are_paired_by_seed(
         base = 1.0 + 0.5 * seed  # far more than the difference, and gone once paired
         measured(study, "a", seed, base)
         measured(study, "b", seed, base * (1 + more / 100))
-    done = CliRunner().invoke(script.main, ["tables", str(study), "--workdir", str(study), "--against", "a"])
+    done = CliRunner().invoke(script.main, ["tables", str(study), "--against", "a"])
     assert done.exit_code == 0, done.output
-    text = (study / "RESULTS.md").read_text(encoding="utf-8").partition("### Differences to a")[2]
-    differences, equality = [line for line in text.splitlines() if line.startswith("| b | ")][:2]
-    assert apart in differences
-    assert "+0.00 [+0.00, +0.00] p 1" in differences, "accuracy, of the same decisions"
-    assert equality == f"| b | [+0.00, +0.00] | {equal} | [+0.00, +0.00] | {verdict} |"
+    text = (study / "RESULTS.md").read_text(encoding="utf-8").partition("### Against a\n")[2]
+    assert "(study-against-a.png)" in text
+    assert (study / "study-against-a.png").is_file()
+    _, accuracy, datasets, equality = [line for line in text.splitlines() if line.startswith("| b | ")]
+    assert "+0.00 [+0.00, +0.00] p 1" in accuracy, "accuracy, of the same decisions"
+    assert apart in datasets
+    assert equality == f"| b | [+0.00, +0.00] | {equal} | {verdict} |"
 
 
 def test_two_seeds_claim_nothing(script: ModuleType, study: Path) -> None:
@@ -173,9 +185,16 @@ def test_two_seeds_claim_nothing(script: ModuleType, study: Path) -> None:
         measured(study, "a", seed, 1.0)
     for seed in range(2):
         measured(study, "b", seed, 2.0)
-    done = CliRunner().invoke(script.main, ["tables", str(study), "--workdir", str(study), "--against", "a"])
+    done = CliRunner().invoke(script.main, ["tables", str(study), "--against", "a"])
     assert done.exit_code == 0, done.output
-    assert "Differences" not in (study / "RESULTS.md").read_text(encoding="utf-8")
+    assert "Against a" not in (study / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_what_a_command_says_against_it_is_repeated(script: ModuleType, study: Path) -> None:
+    measured(study, "a", 0, 1.0)
+    (study / "results" / "study" / "a" / "seed-0" / "results.json").write_text('{"status": "done"}', encoding="utf-8")
+    with pytest.raises(script.click.ClickException, match="not a result file"):
+        script.say("leaderboard", "--workdir", str(study))
 
 
 @pytest.mark.parametrize("name", ["sampler-steps", "negatives", "id3-ablations"])

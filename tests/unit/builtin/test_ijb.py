@@ -15,10 +15,12 @@ from harness.builtin.ijb import IJB, IJBSettings
 from harness.components import Given, Report, Run, TemplateSet
 from harness.errors import InputError, StageError
 from harness.faces.faceset import FaceSet
-from harness.graph import StageSpec
-from harness.planning.planner import demo_path, plan_suite
+from harness.graph import ProtocolStage
+from harness.planning.parts import demo_path
+from harness.planning.planner import plan_suite
 from harness.stages import protocol as protocol_stage
-from harness.stages.work import Stage, load_recognizer
+from harness.stages.opening import load_recognizer, open_protocol
+from harness.stages.work import Work
 from harness.stats.templates import FARS, points_nearest
 from harness.store.artifacts import Artifact, Manifest, Store
 from harness.suites.read import load_suite
@@ -34,14 +36,17 @@ Made = tuple[FaceSet, TemplateSet, dict[str, Any]]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """fw-ijb with 30 people through its stage, as a run does it."""
     store = Store(tmp_path_factory.mktemp("store"))
-    target, options = "harness.builtin.fw_ijb:FwIjb", {"crop_px": 32}
-    spec = StageSpec("protocol", "k", "protocol", "fw-ijb", target, SETTINGS, 0, {}, options)
-    stage = Stage(spec, store, "cpu", lambda kind, data: None, lambda: False)
-    for shard in protocol_stage.prepare(stage)["missing"]:
-        protocol_stage.shard(stage, shard)
-    finished = protocol_stage.finish(stage)
+    target = "harness.builtin.fw_ijb:FwIjb"
+    stage = ProtocolStage(
+        key="k", label="protocol", component="fw-ijb", target=target, settings=SETTINGS, crop_px=SETTINGS["size_px"]
+    )
+    work = Work(stage, store, "cpu", lambda kind, data: None, lambda: False)
+    for shard in protocol_stage.prepare(work)["missing"]:
+        protocol_stage.shard(work, shard)
+    finished = protocol_stage.finish(work)
     manifest = Manifest.model_construct(details=finished["details"], parents={})
-    faces, pairs = protocol_stage.open_protocol(Artifact(stage.folder, manifest), store)
+    faces, pairs, gives = open_protocol(Artifact(work.folder, manifest), store)
+    assert gives == "templates"
     assert isinstance(pairs, TemplateSet)
     return faces, pairs, finished
 
@@ -255,7 +260,7 @@ def test_an_evaluator_gets_the_kind_of_pairs_it_takes(tmp_path: Path) -> None:
         "evaluate.0.protocols: 'fw-lfw' has pairs of faces, which ijb does not take; evaluate it with verification"
     )
     text = refused(suite(tmp_path, [{"use": "ijb"}]))
-    assert text == "evaluate.0.protocols: this key is missing; ijb needs at least one protocol"
+    assert text == "evaluate.0.protocols: this key is missing; ijb needs at least one protocol with pairs of templates"
 
 
 def test_a_release_that_is_not_there_is_told_with_its_key(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from harness.cli import main
-from harness.planning.planner import demo_path, plan_suite
+from harness.planning.parts import demo_path
+from harness.planning.planner import plan_suite
 from harness.suites.read import load_suite
 from harness.suites.schema import Suite
 
@@ -40,7 +41,7 @@ def test_the_suite_is_planned(tmp_path: Path) -> None:
     path = init(tmp_path)
     plan = plan_suite(load_suite(path), path)
     assert all(len(row.stages) == 5 for row in plan.row_plans)
-    assert plan.row_plans[-1].shipped == ["demo:cond", "demo:id3", "demo:judge"]
+    assert plan.row_plans[-1].shipped == ("demo:cond", "demo:id3", "demo:judge")
 
 
 def test_every_key_of_a_suite_is_shown() -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as such_that
+from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from harness.components import Component, Generator, Request, Run, SamplePlan, Settings
-from harness.errors import StageError
+from harness.components import Generator, Given, Model, Request, Run, SamplePlan, Settings
+from harness.components.roles import ROLES, WORDS, check_roles
+from harness.errors import InputError, StageError
 
 
 @settings(deadline=None)
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 40))
+@such_that(st.integers(1, 6), st.integers(1, 6), st.integers(1, 40))
 def test_batches_of_a_plan_are_the_plan(identities: int, per_identity: int, size: int) -> None:
     count = identities * per_identity
     items = {"x": np.arange(2 * count, dtype=np.float32).reshape(count, 2)}
@@ -73,7 +76,7 @@ class Sized(Settings):
 class Plain(Generator):
     Settings = Sized
 
-    def sample(self, plan: SamplePlan, model: Any, run: Run) -> Any:
+    def sample(self, plan: SamplePlan, given: Given, run: Run) -> Any:
         return iter(())
 
 
@@ -87,23 +90,36 @@ def test_settings_are_frozen_and_know_their_keys() -> None:
 
 
 def test_defaults_of_a_generator() -> None:
+    assert not Plain().plan(Request(2, 3), Given(), Run(seed=0)).pool
+    assert not hasattr(Plain, "fit")
+    assert Plain.schema("fit") is Plain.schema("generate") is Sized
+
+    class Conditioned(Plain):
+        needs = frozenset({"contexts"})
+
     contexts = np.ones((2, 3), np.float32)
-    plan = Plain().plan(Request(2, 3, contexts), None, Run(seed=0))
+    plan = Conditioned().plan(Request(2, 3), Given(contexts=contexts), Run(seed=0))
     assert len(plan) == 6
     assert np.array_equal(plan.pool["context"], contexts)
-    assert not Plain().plan(Request(2, 3), None, Run(seed=0)).pool
-    with pytest.raises(StageError, match="Plain cannot be fitted"):
-        Plain().fit(None, None, Run(seed=0))  # type: ignore[arg-type]
-    assert Plain.schema("fit") is not Sized
-    assert Plain.schema("generate") is Sized
 
 
-def test_code_is_by_default_the_package_of_the_class() -> None:
-    class Other(Component):
-        code = ("some.module",)
+def test_what_was_not_asked_for_cannot_be_read() -> None:
+    model = Model("toy/1")
+    given = Given(model=model)
+    assert given.model is model
+    assert given.autoencoder is None, "which a suite may leave out"
+    for role in set(ROLES) - {"model", "autoencoder"}:
+        with pytest.raises(StageError, match=f"given.{role} was not asked for; add '{role}' to the component's needs"):
+            getattr(given, role)
+    with pytest.raises(FrozenInstanceError):
+        given.model = Model("other/1")  # type: ignore[misc]
+    assert {field.name for field in fields(Given)} == set(ROLES) == set(WORDS)
 
-    assert Component.code_modules() == ("harness",)
-    assert Other.code_modules() == ("some.module",)
+
+def test_a_role_that_is_none_is_named() -> None:
+    check_roles("evaluator 'mine'", frozenset({"dataset", "judge"}))
+    with pytest.raises(InputError, match="evaluator 'mine': needs unknown role 'datset'.*did you mean 'dataset'"):
+        check_roles("evaluator 'mine'", frozenset({"datset"}))
 
 
 def test_nothing_heavy_is_imported() -> None:

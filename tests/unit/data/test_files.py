@@ -20,16 +20,16 @@ from harness.builtin.files import (
     RecordIOSource,
 )
 from harness.builtin.landmarks import LandmarksAligner
-from harness.components import Crop, PairSet, Protocol, Run
+from harness.components import Crop, FaceProtocol, PairSet, Run
 from harness.data.bins import write_bin
 from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
 from harness.errors import DataError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.graph import StageSpec
+from harness.graph import ProtocolStage
 from harness.stages import protocol as protocol_stage
 from harness.stages.images import SHARD_ITEMS
-from harness.stages.work import Stage
+from harness.stages.work import Work
 from harness.store.artifacts import Store
 from harness.testing.contract import check_light_import, check_own_code, check_source
 
@@ -50,7 +50,7 @@ def rec_path(tmp_path: Path, faces: list[bytes]) -> Path:
     return tmp_path / "train.rec"
 
 
-def face_set(protocol: Protocol, folder: Path) -> FaceSet:
+def face_set(protocol: FaceProtocol, folder: Path) -> FaceSet:
     """The protocol's faces as the protocol stage stores them, each crop equal to its image."""
     run, aligner, crop = Run(0), LandmarksAligner(), Crop("arcface", 16)
     writer = ShardWriter(folder, 0)
@@ -83,16 +83,18 @@ def test_a_bin_in_the_protocol_stage(tmp_path: Path, faces: list[bytes]) -> None
     count = 2 * (SHARD_ITEMS // 2 + 5)
     images, same = [faces[n % 24] for n in range(count)], [n % 3 > 0 for n in range(count // 2)]
     write_bin(tmp_path / "faces.bin", images, same)
-    settings = {"path": str(tmp_path / "faces.bin"), "folds": 10}
-    target, options = "harness.builtin.files:BinProtocol", {"crop_px": 16}
-    spec = StageSpec("protocol", "k", "protocol", "bin", target, settings, 0, {}, options)
-    stage = Stage(spec, Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
-    assert protocol_stage.prepare(stage)["missing"] == [0, 1]
+    settings, target = {"path": str(tmp_path / "faces.bin"), "folds": 10}, "harness.builtin.files:BinProtocol"
+    stage = ProtocolStage(key="k", label="protocol", component="bin", target=target, settings=settings, crop_px=16)
+
+    def work() -> Work[ProtocolStage]:
+        return Work(stage, Store(tmp_path / "store"), "cpu", lambda kind, data: None, lambda: False)
+
+    assert protocol_stage.prepare(work())["missing"] == [0, 1]
     for shard in (1, 0):
-        protocol_stage.shard(Stage(spec, stage.store, "cpu", lambda kind, data: None, lambda: False), shard)
-    made = protocol_stage.finish(stage)
+        protocol_stage.shard(work(), shard)
+    made = protocol_stage.finish(work())
     assert made["counts"] == {"images": count, "rejected": 0, "planned": count, "pairs": count // 2}
-    stored = FaceSet(stage.folder, Crop("arcface", 16))
+    stored = FaceSet(work().folder, Crop("arcface", 16))
     assert all(np.array_equal(a, decode(b, "")) for a, b in zip(stored.images(), images, strict=True))
 
 

@@ -24,9 +24,10 @@ from harness.data.survey import Audit, audit_images, judge_audit
 from harness.errors import DataError, HarnessError, InputError
 from harness.faces.faceset import FaceSet
 from harness.faceworld.render import render
-from harness.graph import StageSpec
+from harness.graph import ProtocolStage
 from harness.stages import protocol as protocol_stage
-from harness.stages.work import Stage
+from harness.stages.opening import open_protocol
+from harness.stages.work import Work
 from harness.store.artifacts import Artifact, Manifest, Store
 from harness.testing.contract import check_own_code, check_source
 
@@ -303,14 +304,17 @@ def protocol(folder: Path) -> IJBC:
 
 def staged(folder: Path, crop_px: int = 32) -> tuple[FaceSet, TemplateSet, dict[str, Any]]:
     """The protocol through its stage, as a run does it."""
-    options, target = {"crop_px": crop_px}, "harness.builtin.ijb_files:IJBC"
-    spec = StageSpec("protocol", "k", "protocol", "ijbc", target, {"path": str(folder)}, 0, {}, options)
-    stage = Stage(spec, Store(folder.parent / "store"), "cpu", lambda kind, data: None, lambda: False)
-    assert protocol_stage.prepare(stage)["missing"] == [0]
-    protocol_stage.shard(stage, 0)
-    made = protocol_stage.finish(stage)
+    target, settings = "harness.builtin.ijb_files:IJBC", {"path": str(folder)}
+    stage = ProtocolStage(
+        key="k", label="protocol", component="ijbc", target=target, settings=settings, crop_px=crop_px
+    )
+    work = Work(stage, Store(folder.parent / "store"), "cpu", lambda kind, data: None, lambda: False)
+    assert protocol_stage.prepare(work)["missing"] == [0]
+    protocol_stage.shard(work, 0)
+    made = protocol_stage.finish(work)
     manifest = Manifest.model_construct(details=made["details"], parents={})
-    faces, pairs = protocol_stage.open_protocol(Artifact(stage.folder, manifest), stage.store)
+    faces, pairs, gives = open_protocol(Artifact(work.folder, manifest), work.store)
+    assert gives == "templates"
     assert isinstance(pairs, TemplateSet)
     return faces, pairs, made
 

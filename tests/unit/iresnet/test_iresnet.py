@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.builtin import margin
 from harness.builtin.iresnet import COUNT, IResNet, IResNetSettings
 from harness.builtin.iresnet_net import IResNetwork
-from harness.components import Crop, Run
+from harness.builtin.margin import MarginTrainer
+from harness.builtin.margin_settings import MarginSettings
+from harness.components import Crop, Given, Run
 from harness.errors import DataError, InputError
 from harness.faces.coding import to_unit
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
@@ -137,9 +138,9 @@ def test_the_margin_trainer_trains_it(tmp_path: Path, images: np.ndarray, monkey
     writer.close()
     write_items(tmp_path, 1)
     monkeypatch.setattr(margin, "backbone_class", lambda name: IResNet)
-    settings = margin.MarginSettings(backbone="iresnet", backbone_settings={"depth": 18}, epochs=1, batch_size=4)
+    settings = MarginSettings(backbone="iresnet", backbone_settings={"depth": 18}, epochs=1, batch_size=4)
     run = Run(0, folder=tmp_path)
-    trained = margin.MarginTrainer(settings).train(FaceSet(tmp_path, Crop("arcface", 112)), run)
+    trained = MarginTrainer(settings).train(Given(dataset=FaceSet(tmp_path, Crop("arcface", 112))), run)
     assert isinstance(trained, IResNet)
     assert np.isfinite(trained.embed(images)).all()
     assert torch.equal(trained.network.features.weight, torch.ones(512))

@@ -18,6 +18,8 @@ from harness.cli import main
 from harness.errors import DataError, InputError
 from harness.reading import comparison_tables as comparisons
 from harness.reading.comparison import Comparison, compare
+from harness.reading.metrics import About
+from harness.reading.over_seeds import untestable
 from harness.results import Dataset, Environment, MetricRecord, Result, result_folder, write_result
 
 PAIRS, PEOPLE = 2000, 300
@@ -64,7 +66,7 @@ def put(
     suite: str = "demo",
     protocol: str = "sha256:p",
     table: dict[str, np.ndarray] | None = None,
-    dataset: dict[str, float] | None = None,
+    judged: dict[str, float] | None = None,
     **more: Any,
 ) -> None:
     """A result with random decisions of the given accuracies."""
@@ -92,7 +94,7 @@ def put(
         records.append(accuracy_record(name, value, protocol))
     records += [
         MetricRecord(name=f"separability/{name}", value=value, n=9, protocol="sha256:j", **DATASET[name])
-        for name, value in (dataset or {}).items()
+        for name, value in (judged or {}).items()
     ]
     write_result(folder, Result(**(given | {"metrics": records} | more)))
 
@@ -285,8 +287,8 @@ def fill_datasets(workdir: Path, shares: tuple[float, ...]) -> None:
     """Rows a and b, whose FDR differs by these shares of b's, seed by seed."""
     for seed, share in enumerate(shares):
         base = 1.0 + 0.5 * seed  # far more than the difference, and gone once paired
-        put(workdir, "b", seed, {}, dataset={"fdr": base, "eer": 0.2, "spread": 1.0, "moment": 3.0})
-        put(workdir, "a", seed, {}, dataset={"fdr": base * (1 + share), "eer": 0.25, "spread": 1.2, "moment": 1.0})
+        put(workdir, "b", seed, {}, judged={"fdr": base, "eer": 0.2, "spread": 1.0, "moment": 3.0})
+        put(workdir, "a", seed, {}, judged={"fdr": base * (1 + share), "eer": 0.25, "spread": 1.2, "moment": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_dataset_metrics_are_paired_by_seed(
 def test_accuracies_and_dataset_metrics_stand_side_by_side(tmp_path: Path) -> None:
     for row, accuracy, fdr in (("a", 0.9, 2.0), ("b", 0.899, 1.0)):
         for seed in range(3):
-            put(tmp_path, row, seed, {"lfw": accuracy, "cfp": accuracy}, dataset={"fdr": fdr + 0.01 * seed})
+            put(tmp_path, row, seed, {"lfw": accuracy, "cfp": accuracy}, judged={"fdr": fdr + 0.01 * seed})
     found = compare(tmp_path, "a", "b")
     tests = by_name(found)
     assert list(tests) == ["lfw", "cfp", "average", "FDR"]
@@ -359,19 +361,25 @@ def test_dataset_metrics_under_different_rules_are_left_out_with_a_note(tmp_path
     assert "not compared, only one row has it: spread" in found.notes
 
 
-@pytest.mark.parametrize(("value", "reason"), [(0.0, "a share of zero"), (float("nan"), "not a number in every seed")])
-def test_differences_that_are_no_numbers_are_left_out_with_a_note(tmp_path: Path, value: float, reason: str) -> None:
+def test_a_share_of_zero_is_left_out_with_a_note(tmp_path: Path) -> None:
     fill_datasets(tmp_path, (0.1, 0.2, 0.3))
-    put(tmp_path, "b", 1, {}, dataset={"fdr": value, "eer": 0.2, "spread": 1.0})
+    put(tmp_path, "b", 1, {}, judged={"fdr": 0.0, "eer": 0.2, "spread": 1.0})
     found = compare(tmp_path, "a", "b")
     assert list(by_name(found)) == ["EER", "spread"]
-    assert f"not compared, {reason}: FDR" in found.notes
+    assert "not compared, a share of zero: FDR" in found.notes
+
+
+def test_what_is_not_a_number_is_not_tested() -> None:
+    about = About("zoo/size", "size")
+    numbers = np.array([1.0, 2.0])
+    assert untestable(about, (numbers, numbers)) == ""
+    assert untestable(about, (np.array([1.0, np.nan]), numbers)) == "not a number in every seed"
 
 
 def test_lost_tables_leave_the_accuracy_out_and_go_on(tmp_path: Path) -> None:
     for row in "ab":
         for seed in range(3):
-            put(tmp_path, row, seed, {"lfw": 0.9, "cfp": 0.8}, dataset={"spread": 1.0})
+            put(tmp_path, row, seed, {"lfw": 0.9, "cfp": 0.8}, judged={"spread": 1.0})
     (result_folder(tmp_path, "demo", "b", 1) / "tables" / "cfp-pairs.parquet").unlink()
     found = compare(tmp_path, "a", "b")
     assert list(by_name(found)) == ["lfw", "spread"], "a mean over fewer benchmarks would be another quantity"

@@ -78,6 +78,7 @@ def test_a_result_reads_back(workdir: Path, make: Make, put: Put) -> None:
     assert metrics["ijbc/tar_far_1e-4"] == 0.5
     assert (metrics["stages/generate/seconds"], metrics["stages/seconds"]) == (4.5, 6.5)
     tags = child.data.tags
+    assert (tags["harness.suite"], tags["harness.row"], tags["harness.seed"]) == ("demo", "toy", "0")
     assert (tags["harness.recipe"], tags["harness.commercial_use"]) == ("sha256:recipe", "no")
     assert (tags["harness.shipped"], tags["harness.status"]) == ("ldm, judge", "done")
     assert (tags["harness.protocol.fw-lfw"], tags["harness.content.train"]) == ("sha256:lfw", "sha256:rec")

@@ -1,0 +1,53 @@
+"""Documents that are made from the code, or speak of its files, stay in step with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+def test_the_commands_page_is_what_help_says() -> None:
+    spec = importlib.util.spec_from_file_location("make_commands", ROOT / "docs" / "make_commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    lost = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not lost
+
+
+def architecture(title: str) -> str:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_way_of_a_suite_is_short_and_each_file_has_a_sentence() -> None:
+    rows = re.findall(r"^\| \[([\w/.]+)\]\(\S+\) \| (.+) \|$", architecture("From a suite to a number"), re.MULTILINE)
+    assert 8 <= len(rows) <= 14
+    for file, sentence in rows:
+        assert (ROOT / "harness" / file).is_file()
+        assert len(sentence.split()) >= 6, file
+
+
+def test_the_map_names_every_room() -> None:
+    named = set(re.findall(r"`([\w.]+)/?`", architecture("The rooms")))
+    rooms = {path.name for path in (ROOT / "harness").iterdir() if not path.name.startswith(("__", "py.typed"))}
+    assert rooms <= named
+
+
+def test_no_module_is_long() -> None:
+    modules = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    long = {str(m.relative_to(ROOT)): lines for m in modules if (lines := len(m.read_text().splitlines())) > 400}
+    assert not {name for name in long if not name.startswith("benchmarks")}
