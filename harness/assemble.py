@@ -6,9 +6,7 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +53,10 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
     """
     there = [finished[stage.id][0] for stage in row.stages if stage.id in finished]
     warnings = [v.text for v in verdicts(plan, row.recognizer, finished) if not v.refused]
+    warnings += _mixtures(there)
     evaluations = [finished[stage.id][0] for stage in row.evaluations if stage.id in finished]
-    metrics = [record for artifact in evaluations for record in _metrics(artifact)]
+    metrics, doubled = _distinct(evaluations)
+    warnings += doubled
     if row.align is not None and row.align.id in finished:
         metrics += _alignment(finished[row.align.id][0], row.align)
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         tables=tables,
         started=min((a.manifest.created for a in there), default=now()),
         finished=max((a.manifest.finished for a in there), default=now()),
-        environment=environment(device),
+        environment=environment(there, device),
     )
 
 
@@ -106,33 +106,32 @@ def same_outcome(old: Result, new: Result) -> bool:
     return essence(old) == essence(new)
 
 
-def environment(device: str) -> Environment:
-    """What this process runs on."""
-    plugins = {p.distribution: p.version for p in registry().plugins if not p.module.startswith("harness.")}
-    try:
-        torch = version("torch")
-    except PackageNotFoundError:
-        torch = ""
+def environment(artifacts: list[Artifact], device: str) -> Environment:
+    """What the row's artifacts were made with; of the latest one, where they differ."""
+    latest = max(artifacts, key=lambda artifact: artifact.manifest.finished, default=None)
+    made = latest.manifest.environment if latest is not None else {}
     return Environment(
-        harness=__version__,
-        plugins=plugins,
-        torch=torch,
-        python=platform.python_version(),
-        device=device,
-        commit=_commit(),
+        harness=made.get("harness", __version__),
+        plugins={p.distribution: p.version for p in registry().plugins if not p.module.startswith("harness.")},
+        torch=made.get("torch", ""),
+        numpy=made.get("numpy", ""),
+        python=made.get("python", platform.python_version()),
+        processor=made.get("processor", ""),
+        device=device if latest is None else latest.manifest.device,
+        commit=made.get("commit", ""),
     )
 
 
-def _commit() -> str:
-    """The commit of an editable installation; empty elsewhere."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return ""
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def _mixtures(artifacts: list[Artifact]) -> Iterator[str]:
+    """What was made with several versions or processors within one row, as warnings."""
+    for name in ("harness", "torch", "numpy", "python", "processor", "instructions", "gpu"):
+        values: dict[str, list[str]] = {}
+        for artifact in artifacts:
+            if name in artifact.manifest.environment:
+                values.setdefault(artifact.manifest.environment[name], []).append(artifact.manifest.kind)
+        if len(values) > 1:
+            told = "; ".join(f"{value[:40]} ({', '.join(dict.fromkeys(kinds))})" for value, kinds in values.items())
+            yield f"made with more than one {name}: {told}"
 
 
 def _metrics(artifact: Artifact) -> Iterable[MetricRecord]:
@@ -142,6 +141,23 @@ def _metrics(artifact: Artifact) -> Iterable[MetricRecord]:
     except (OSError, ValueError) as error:  # pydantic's and JSON's errors are ValueErrors
         raise DataError(f"{path}: damaged report; delete {artifact.folder} and run again") from error
     yield from records
+
+
+def _distinct(evaluations: list[Artifact]) -> tuple[list[MetricRecord], list[str]]:
+    """The metrics of all evaluations, the first of each name; and warnings on those left out."""
+    kept: dict[str, MetricRecord] = {}
+    owners: dict[str, str] = {}
+    warnings = []
+    for artifact in evaluations:
+        for record in _metrics(artifact):
+            who = artifact.manifest.component
+            if record.name in kept:
+                warnings.append(
+                    f"{record.name} of {who} is left out: {owners[record.name]} gives a metric of that name"
+                )
+                continue
+            kept[record.name], owners[record.name] = record, who
+    return list(kept.values()), warnings
 
 
 def _alignment(artifact: Artifact, stage: AlignStage) -> Iterator[MetricRecord]:

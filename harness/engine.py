@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from harness import __version__
+from harness import disk
 from harness.assemble import assemble, same_outcome, stage_record, terms, verdicts
 from harness.errors import DataError, HarnessError, StageError
 from harness.graph import STAGES, RowPlan, Stage, StageId, SuitePlan
 from harness.plugins import registry
 from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
 from harness.store.artifacts import Artifact, Manifest, Spent, Store, now
-from harness.store.workers import Outcome, Pool, Task
+from harness.store.workers import ERRORS, STALL_S, Outcome, Pool, Task
 
 _TICK = 0.2  # seconds between looks at locks that others hold
 _PATIENCE = 30.0  # seconds that running tasks get to save a checkpoint after Ctrl-C
+_WAIT_TOLD_S = 5.0  # of waiting for another process, after which that is told; then after twice as long, and so on
+WARM = "harness.stages.warm"
 
 
 @dataclass
@@ -36,6 +39,14 @@ class _Build:
     done: dict[int, int] = field(default_factory=dict)  # items done, by shard
 
 
+@dataclass
+class _Wait:
+    """A stage that another process builds."""
+
+    since: float
+    tell: float = _WAIT_TOLD_S
+
+
 class Engine:
     """One run of a suite.
 
@@ -47,6 +58,8 @@ class Engine:
         only: rows to run; default: all.
         until: the last kind of stage to run; default: all, and results are written.
         listeners: objects with hooks for the events of this run (``harness.hookspecs``).
+        stall_s: seconds without progress after which a stage fails.
+        memory_bytes: what one worker may hold; default: nearly all that the machine has.
     """
 
     def __init__(
@@ -58,17 +71,21 @@ class Engine:
         only: tuple[str, ...] = (),
         until: str = "",
         listeners: Sequence[object] = (),
+        stall_s: float = STALL_S,
+        memory_bytes: int | None = None,
     ) -> None:
-        self.plan, self.workdir, self.until = plan, workdir, until
+        self.plan, self.workdir, self.until, self.stall_s = plan, workdir, until, stall_s
         self.device = _device(device)
         self.store = Store(workdir / "store")
         self.hook = registry().events(listeners)
         self.rows = [row for row in plan.row_plans if not only or row.row in only]
         count = workers or (1 if self.device == "cuda" else _cores())
-        self.pool = Pool(count, self._on_event)
+        self.pool = Pool(count, self._on_event, stall_s, memory_bytes, WARM)
         self.finished: dict[StageId, tuple[Artifact, bool]] = {}  # artifact, whether it was found
         self.failed: dict[StageId, str] = {}
+        self.checking: dict[StageId, Artifact] = {}  # found, and read to see whether it is what was written
         self.building: dict[StageId, _Build] = {}
+        self.waiting: dict[StageId, _Wait] = {}
         self.ending: dict[StageId, tuple[FileLock, int]] = {}  # failed stages whose other shards still run
         self.wanted: dict[StageId, Stage] = {}
         self.results: list[Result] = []
@@ -81,9 +98,7 @@ class Engine:
             KeyboardInterrupt: after Ctrl-C, when running tasks have saved their state.
             StageError: a stage failed in a run that ends before the rows' results, which would tell of it.
         """
-        folder = self.workdir / "results" / self.plan.suite.name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SUITE_FILE).write_text(self.plan.resolved_yaml, encoding="utf-8")
+        self._keep_suite()
         self._tell("suite_started", plan=self.plan, workdir=self.workdir)
         for row in self.rows:
             for stage in row.stages:
@@ -111,24 +126,42 @@ class Engine:
             raise StageError("; ".join(dict.fromkeys(self.failed.values())))
         return self.results
 
+    def _keep_suite(self) -> None:
+        """Write the resolved suite beside the rows' results, and once more as that of this start."""
+        folder = self.workdir / "results" / self.plan.suite.name
+        (folder / "starts").mkdir(parents=True, exist_ok=True)
+        disk.write_text(folder / SUITE_FILE, self.plan.resolved_yaml)
+        started = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+        disk.write_text(folder / "starts" / f"{started}Z-{os.getpid()}.yaml", self.plan.resolved_yaml)
+
     def _tell(self, event: str, **data: Any) -> None:
-        """Send an event; a plugin that fails on one loses the event and not the run."""
-        try:
-            getattr(self.hook, event)(**data)
-        except Exception as error:  # whatever a plugin raises
-            warnings.warn(f"a plugin failed on {event}: {type(error).__name__}: {error}", stacklevel=2)
+        """Send an event to every listener; one that fails, or wants to exit, loses the event and stops nobody else."""
+        for heard in reversed(getattr(self.hook, event).get_hookimpls()):
+            try:
+                heard.function(**{name: data[name] for name in heard.argnames})
+            except (Exception, SystemExit) as error:  # whatever a plugin raises
+                who = f"plugin {heard.plugin_name} failed on {event}"
+                warnings.warn(f"{who}: {type(error).__name__}: {error}", stacklevel=2)
+
+    # --- what is wanted -----------------------------------------------------------------------------------------------
 
     def _want(self, stage: Stage) -> None:
         """Ask for a stage; what it needs is asked for only when it is not in the store, or is read together with it."""
         if stage.id in self.wanted:
             return
-        missing = self.store.find(*stage.id) is None
+        missing = self._find(stage) is None
         for role, parent in stage.parents.items():
             if missing or role in stage.lasting:
                 self._want(self.plan.stages[parent])
         for gate in self.plan.gates.get(stage.id, {}):
             self._want(self.plan.stages[gate])
         self.wanted[stage.id] = stage
+
+    def _find(self, stage: Stage) -> Artifact | None:
+        """The artifact of a stage; a damaged manifest is as good as none."""
+        with contextlib.suppress(DataError):
+            return self.store.find(*stage.id)
+        return None
 
     def _complete(self, pending: list[RowPlan]) -> bool:
         """Write the results of rows that are through; True when nothing is left to do."""
@@ -142,9 +175,12 @@ class Engine:
         ids = [stage.id for stage in row.stages]
         return any(id in self.failed for id in ids) or all(id in self.finished for id in ids)
 
+    # --- what is started ----------------------------------------------------------------------------------------------
+
     def _start_ready(self) -> None:
-        for stage in self.wanted.values():
-            if stage.id in self.finished or stage.id in self.failed or stage.id in self.building:
+        for stage in list(self.wanted.values()):
+            at_work = stage.id in self.building or stage.id in self.checking
+            if stage.id in self.finished or stage.id in self.failed or at_work:
                 continue
             gates = self.plan.gates.get(stage.id, {})
             parents = [parent for parent in [*stage.parents.values(), *gates] if parent in self.wanted]
@@ -166,27 +202,55 @@ class Engine:
         return False
 
     def _start(self, stage: Stage) -> None:
-        artifact = self.store.find(*stage.id)
+        artifact = self._find(stage)
         if artifact is None:
-            lock = self.store.lock(*stage.id)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                return  # another process builds it; look again at the next tick
-            artifact = self.store.find(*stage.id)
+            lock = self.store.claim(*stage.id)
+            if lock is None:
+                self._wait(stage)
+                return
+            self.waiting.pop(stage.id, None)
+            artifact = self._find(stage)
             if artifact is None:
+                if self.store.folder(*stage.id).exists():
+                    self._set_aside(stage, "its manifest is damaged")
                 self.building[stage.id] = _Build(stage, lock)
                 self._submit(stage, "prepare")
                 return
             lock.release()
-        self._keep(stage, artifact, cached=True)
+        self.checking[stage.id] = artifact
+        arguments = (*stage.id, self.store.root)
+        self.pool.submit(Task("harness.stages.phases:check_artifact", arguments, (stage.id, "check", 0), "check"))
+
+    def _wait(self, stage: Stage) -> None:
+        """Another process builds it: look again at the next tick, say so, and not for ever."""
+        wait = self.waiting.setdefault(stage.id, _Wait(now()))
+        waited = now() - wait.since
+        who = f"process {self.store.holder(*stage.id)}"
+        if waited > wait.tell:
+            wait.tell *= 2
+            self._tell("stage_warned", stage=stage.label, text=f"waits for {who}, which builds it")
+        if waited > self.stall_s and now() - self.store.worked_on(*stage.id) > self.stall_s:
+            text = f"{who} holds its lock and has written nothing for {self.stall_s / 60:.0f} minutes; end that process"
+            self.failed[stage.id] = f"{stage.label}: {text}"
+
+    def _set_aside(self, stage: Stage, fault: str) -> None:
+        place = self.store.set_aside(*stage.id)
+        text = f"{fault}; set aside as {place}, and built again"
+        self._tell("stage_warned", stage=stage.label, text=text)
 
     def _submit(self, stage: Stage, phase: str, index: int = 0) -> None:
         args = (stage, phase, index, self.store.root, self.device)
-        self.pool.submit(Task("harness.stages.phases:run_phase", args, (stage.id, phase, index)))
+        self.pool.submit(Task("harness.stages.phases:run_phase", args, (stage.id, phase, index), stage.id))
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
 
     def _on_event(self, tag: Any, kind: str, data: dict[str, Any]) -> None:
         id, phase, index = tag
+        if kind == "quiet":
+            stage = self.plan.stages[id]
+            who = f" of {stage.component}" if stage.component else ""
+            text = f"no progress for {data['seconds']:.0f} s; process {data['pid']}{who} is {data['state']}"
+            self._tell("stage_warned", stage=stage.label, text=text)
         build = self.building.get(id)
         if build is None or kind != "progress":  # None: another shard of it has failed
             return
@@ -197,6 +261,9 @@ class Engine:
 
     def _on_outcome(self, outcome: Outcome) -> None:
         id, phase, _shard = outcome.task.tag
+        if phase == "check":
+            self._checked(self.plan.stages[id], self.checking.pop(id), outcome.message or outcome.value)
+            return
         build = self.building.get(id)
         if build is None:  # another shard of it has failed
             self._end(id, self.ending.pop(id))
@@ -219,6 +286,19 @@ class Engine:
         elif not build.waiting_for:
             self._submit(build.spec, "finish")
 
+    def _checked(self, stage: Stage, artifact: Artifact, fault: str) -> None:
+        """Keep what is as it was written; have the rest built again, with what it needs."""
+        if not fault:
+            self._keep(stage, artifact, cached=True)
+            return
+        lock = self.store.claim(*stage.id)
+        if lock is None:
+            return  # another process deals with it; look again at the next tick
+        self._set_aside(stage, fault)
+        lock.release()
+        for parent in stage.parents.values():
+            self._want(self.plan.stages[parent])
+
     def _commit(self, build: _Build, made: dict[str, Any], spent: Spent) -> None:
         spec = build.spec
         manifest = Manifest(
@@ -238,7 +318,8 @@ class Engine:
             license=terms(spec),
             created=spent.since,
             finished=now(),
-            harness=__version__,
+            environment=made["environment"],
+            files=made["files"],
         )
         artifact = self.store.commit(manifest)
         build.lock.release()
@@ -274,8 +355,8 @@ class Engine:
     def _finish_row(self, row: RowPlan) -> None:
         folder = result_folder(self.workdir, self.plan.suite.name, row.row, row.seed)
         errors = [self.failed[stage.id] for stage in row.stages if stage.id in self.failed]
-        self._look_up_ancestors(row)
-        result = assemble(self.plan, row, self.finished, errors[0] if errors else "", self.device, folder)
+        known = {**dict(self._below(row)), **self.finished}
+        result = assemble(self.plan, row, known, errors[0] if errors else "", self.device, folder)
         try:
             old = read_result(folder / FILE_NAME)
         except DataError:
@@ -287,15 +368,13 @@ class Engine:
         self.results.append(result)
         self._tell("row_finished", result=result, folder=folder)
 
-    def _look_up_ancestors(self, row: RowPlan) -> None:
+    def _below(self, row: RowPlan) -> Iterator[tuple[StageId, tuple[Artifact, bool]]]:
         """What lies under a cached stage was not asked for; the result tells of it all the same."""
         for stage in row.stages:
             for ancestor in self.plan.ancestors(stage):
-                if ancestor.id not in self.finished:
-                    with contextlib.suppress(DataError):  # damaged: as good as gone, and nothing needs it
-                        artifact = self.store.find(*ancestor.id)
-                        if artifact is not None:
-                            self.finished[ancestor.id] = (artifact, True)
+                artifact = None if ancestor.id in self.finished else self._find(ancestor)
+                if artifact is not None:
+                    yield ancestor.id, (artifact, True)
 
     def _stop(self) -> None:
         self.pool.request_stop()
@@ -308,8 +387,8 @@ def _subclasses(cls: type[Exception]) -> set[str]:
     return {cls.__name__}.union(*(_subclasses(child) for child in cls.__subclasses__()))
 
 
-# Errors whose message was written for the user, and a worker's death: no traceback is needed.
-_KNOWN_ERRORS = _subclasses(HarnessError) | {"WorkerDied"}
+# Errors whose message was written for the user: no traceback is needed.
+_KNOWN_ERRORS = _subclasses(HarnessError) | ERRORS
 
 
 def _cores() -> int:

@@ -137,7 +137,7 @@ class Registry:
         for name, plugin in self.manager.list_name_plugin():
             manager.register(plugin, name=name)
         for listener in listeners:
-            manager.register(listener)
+            manager.register(listener, name=f"{type(listener).__name__} of this run")
         return manager.hook
 
 

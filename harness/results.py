@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness import disk
 from harness.components.metric import Better, Unit
 from harness.errors import DataError
 
@@ -62,12 +62,14 @@ class StageRecord(_Record):
 
 
 class Environment(_Record):
-    """What the row ran on."""
+    """What the row was made with, as its artifacts noted it; where they differ, a warning says so."""
 
     harness: str
     plugins: dict[str, str] = {}
     torch: str = ""
+    numpy: str = ""
     python: str = ""
+    processor: str = ""
     device: str = "cpu"
     commit: str = ""
 
@@ -125,11 +127,10 @@ def result_folder(workdir: Path, suite: str, row: str, seed: int) -> Path:
 
 
 def write_result(folder: Path, result: Result) -> Path:
-    """Write the result file, atomically."""
+    """Write the result file, durably and in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE_NAME}.{os.getpid()}"
-    partial.write_text(result.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
-    return partial.replace(folder / FILE_NAME)
+    disk.write_text(folder / FILE_NAME, result.model_dump_json(indent=1, by_alias=True) + "\n")
+    return folder / FILE_NAME
 
 
 def read_result(path: Path) -> Result:
@@ -145,7 +146,23 @@ def read_result(path: Path) -> Result:
         raise DataError(f"{path}: not a result file of schema {SCHEMA} ({detail}); run the suite again") from error
 
 
-def iterate_results(workdir: Path, suite: str | None = None) -> Iterator[tuple[Path, Result]]:
-    """All results under a workdir (of one suite), as (folder, result), in path order."""
+def iterate_results(
+    workdir: Path, suite: str | None = None, on_damaged: Callable[[Path, DataError], None] | None = None
+) -> Iterator[tuple[Path, Result]]:
+    """All results under a workdir (of one suite), as (folder, result), in path order.
+
+    Args:
+        on_damaged: told of each file that cannot be read, which is then left out; default: it is raised.
+
+    Raises:
+        DataError: a result file is damaged, and there is no ``on_damaged``.
+    """
     for path in sorted((workdir / "results").glob(f"{suite or '*'}/*/seed-*/{FILE_NAME}")):
-        yield path.parent, read_result(path)
+        try:
+            result = read_result(path)
+        except DataError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(path, error)
+        else:
+            yield path.parent, result

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from harness.arrays import Images, Ints
 from harness.builtin.faceworld import WORLD_SEED
-from harness.faces.coding import encode_png
+from harness.coding import encode_png
 from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity, warp
 from harness.faceworld.ranges import IDENTITY_RANGES

@@ -86,7 +86,7 @@ def main() -> None:
 
 def training_rate(recognizer: Recognizer, images: np.ndarray) -> float:
     """Images per CPU second of forward, backward and update."""
-    from harness.faces.coding import to_unit
+    from harness.coding import to_unit
 
     cls = type(recognizer)
     fresh = cls(recognizer.settings, recognizer.takes)

@@ -46,10 +46,10 @@ from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
-from harness.faces.coding import from_unit
+from harness.coding import from_unit
 from harness.planning.parts import demo_path
 from harness.plugins import registry
-from harness.stages import prepare_process
+from harness.stages.phases import prepare_process
 from harness.store.weights import load_tensors, read_info
 from harness.testing.latent import tiny_model, wake
 

@@ -33,6 +33,6 @@ class NoAlignment(Aligner):
 
 
 def _resize(images: Images, size_px: int) -> Images:
-    from harness.faces.coding import from_unit, to_unit
+    from harness.coding import from_unit, to_unit
 
     return from_unit(to_unit(images, size_px))

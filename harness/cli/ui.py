@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +26,19 @@ STOP_LIMIT_S = 10.0
 @click.command()
 @workdir_option
 def sync(workdir: Path) -> None:
-    """Fill MLflow from the result files. What is there and unchanged is left alone."""
+    """Fill MLflow from the result files. What is there and unchanged is left alone.
+
+    A damaged result file is named and left out; the exit status is then 1.
+    """
     from harness.tracking.mlflow import sync as fill
 
     if not (workdir / "results").is_dir():
         raise InputError(f"no results under {workdir / 'results'}; run a suite first or name its --workdir")
     report = fill(workdir)
     changes = f"{report.created} created, {report.updated} updated, {report.unchanged} unchanged"
-    click.echo(f"{report.store}: {changes}")
+    damaged = f", {len(report.damaged)} damaged and left out" if report.damaged else ""
+    click.echo(f"{report.store}: {changes}{damaged}")
+    sys.exit(1 if report.damaged else 0)
 
 
 @click.command()
@@ -40,37 +46,39 @@ def sync(workdir: Path) -> None:
 @workdir_option
 def ui(port: int, workdir: Path) -> None:
     """Show MLflow's interface on the store of the workdir, until Ctrl-C."""
-    from harness.tracking.mlflow import STORE_FILE, store_uri
+    from harness.tracking.store import database_fault
+    from harness.tracking.uris import is_server, own_store, shown, store_uri
 
-    uri = store_uri(workdir)
-    if uri.startswith(("http:", "https:")):
-        click.echo(f"MLFLOW_TRACKING_URI names a server that runs already: {uri}")
+    uri, database = store_uri(workdir), own_store(workdir)
+    if is_server(uri):
+        click.echo(f"MLFLOW_TRACKING_URI names a server that runs already: {shown(uri)}")
         return
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (workdir / STORE_FILE).is_file():
+    if database is not None and (not database.is_file() or database_fault(database)):
         filled = any((workdir / "results").glob("*/*/seed-*/results.json"))
         todo = "fill it with `harness sync`" if filled else "run a suite first or name its --workdir"
-        raise InputError(f"no MLflow store at {workdir / STORE_FILE}; {todo}")
+        raise InputError(f"no MLflow store at {database}; {todo}")
     serve(uri, _free_port(port), workdir)
 
 
 def serve(uri: str, port: int, workdir: Path) -> None:
     """Run MLflow's server as a child until it ends or this process is told to; the child ends with this process."""
-    from harness.tracking.mlflow import artifact_location
+    from harness.tracking.uris import artifact_location, own_store, shown
 
     url = f"http://{HOST}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
     command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if location := artifact_location(workdir):
         command += ["--default-artifact-root", location]
-    quiet = {
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: all users of the machine can read those
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no second server for jobs that nobody starts here
     }
-    folder = None if "MLFLOW_TRACKING_URI" in os.environ else workdir  # a relative URI is relative to this folder
-    click.echo(f"MLflow starts on {url}, store {uri}")
-    with signals_raise(), _child(command, {**os.environ, **quiet}, folder) as child:
+    folder = None if own_store(workdir) is None else workdir  # a relative URI is relative to this folder
+    click.echo(f"MLflow starts on {url}, store {shown(uri)}")
+    with signals_raise(), _child(command, {**os.environ, **settings}, folder, uri) as child:
         _wait_until_up(child, url)
         click.echo(f"MLflow is on {url} (Ctrl-C ends it)")
         if status := child.wait():
@@ -78,15 +86,34 @@ def serve(uri: str, port: int, workdir: Path) -> None:
 
 
 @contextmanager
-def _child(command: list[str], env: dict[str, str] | None, folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A child in a process group of its own, which is gone when the context ends, however it ends."""
-    child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, preexec_fn=_end_with_parent)
+def _child(
+    command: list[str], env: dict[str, str] | None, folder: Path | None, uri: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child in a process group of its own, which is gone when the context ends, however it ends.
+
+    What it prints appears without the credentials of the URI.
+    """
+    from harness.tracking.uris import has_secrets
+
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if has_secrets(uri) else {}
+    child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, preexec_fn=_end_with_parent, **pipe)
+    printer = threading.Thread(target=_print, args=(child, uri), daemon=True)
+    printer.start()
     try:
         yield child
     except KeyboardInterrupt:
         click.echo("stopped")
     finally:
         _end_group(child)
+        printer.join(STOP_LIMIT_S)
+
+
+def _print(child: subprocess.Popen[bytes], uri: str) -> None:
+    """Pass on what the child prints, if that comes here at all."""
+    from harness.tracking.uris import cleaned
+
+    for line in child.stdout or ():
+        click.echo(cleaned(line.decode(errors="replace"), uri), err=True, nl=False)
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Aligners: find the face, warp it to the template, or say why not."""
+"""Aligners: find the face, warp it to the reference landmarks of the crop, or say why not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Aligner(Component):
-    """Turns raw images into crops of the ArcFace template."""
+    """Turns raw images into ArcFace crops."""
 
     @abstractmethod
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:

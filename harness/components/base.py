@@ -39,7 +39,7 @@ APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "y
 class Crop:
     """The image contract between components: which part of the picture, how large, in which color order.
 
-    ``raw`` is the whole picture, plainly resized; ``arcface`` is the five-point ArcFace template. Pixels are uint8,
+    ``raw`` is the whole picture, plainly resized; ``arcface`` is aligned by five landmarks. Pixels are uint8,
     height x width x color.
     """
 

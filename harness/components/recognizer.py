@@ -61,7 +61,7 @@ class Recognizer(Component):
         """
         import torch
 
-        from harness.faces.coding import to_unit
+        from harness.coding import to_unit
 
         out = np.empty((len(images), self.width), dtype=np.float32)
         with torch.no_grad():

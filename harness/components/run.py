@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import noise
+from harness import disk, noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,17 +51,22 @@ class Checkpoint:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
         save_file(tensors, partial, metadata={"structure": json.dumps(structure)})
+        disk.flush(partial)
         partial.replace(self._path)
 
     def load(self) -> dict[str, Any] | None:
-        """The kept state, or None at a first start."""
+        """The kept state, or None at a first start; a damaged one is set aside, and the task starts anew."""
         if self._path is None or not self._path.exists():
             return None
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(self._path, framework="pt") as file:
-            structure = json.loads(file.metadata()["structure"])
-            state: dict[str, Any] = _unpack(structure, file.get_tensor)
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                structure = json.loads(file.metadata()["structure"])
+                state: dict[str, Any] = _unpack(structure, file.get_tensor)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            self._path.replace(self._path.with_suffix(".damaged"))  # half of it lost with the power, or a bad disk
+            return None
         return state
 
 

@@ -20,7 +20,7 @@ from harness.data.datasets import DataSet, FolderData, RecordData, content
 from harness.data.pictures import decode, read_header
 from harness.data.recordio import unpack_record
 from harness.errors import DataError
-from harness.faces.coding import pixel_digest
+from harness.coding import pixel_digest
 from harness.faces.crops import REFERENCE_SIZE_PX, reference_landmarks
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from harness.diffusion.hooks import checkpoint_every, run_hooks, warmup
 from harness.diffusion.settings import LatentFitSettings
 from harness.diffusion.training import TrainSettings, train_autoencoder
 from harness.diffusion.weights import load_strict
-from harness.faces.coding import from_unit, to_unit
+from harness.coding import from_unit, to_unit
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer

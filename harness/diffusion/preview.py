@@ -12,7 +12,7 @@ from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
 from harness.diffusion.settings import LatentSampleSettings
-from harness.faces.coding import contact_sheet
+from harness.coding import contact_sheet
 
 if TYPE_CHECKING:
     from harness.components.run import Run

@@ -16,7 +16,7 @@ from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import SAMPLERS, Denoiser
 from harness.diffusion.settings import LatentSampleSettings
 from harness.diffusion.unet import Contextualized
-from harness.faces.coding import from_unit
+from harness.coding import from_unit
 
 if TYPE_CHECKING:
     from harness.components.run import Run

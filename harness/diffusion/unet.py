@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from harness.diffusion.layers import GROUPS, NORM_EPS, AttentionBlock, KeysValues, ResidualBlock, TimeEmbedding
 from harness.diffusion.schedule import REFERENCE_STEPS, linear_schedule
+from harness.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class UNetConfig:
                 if value != fixed[key]:
                     raise ValueError(f"U-Net configuration: {key} must be {fixed[key]!r}, got {value!r}")
             elif key not in known:
-                raise ValueError(f"U-Net configuration: unknown key {key!r}, expected one of {sorted(known)}")
+                raise ValueError(f"U-Net configuration: {unknown('key', key, known)}")
             else:
                 kept[key] = tuple(value) if isinstance(value, list) else value
         return cls(**kept)

@@ -24,7 +24,7 @@ from harness.arrays import Bools, Floats, Images, Ints
 from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.errors import DataError
-from harness.faces.coding import decode_image, encode_png, pixel_digest, to_unit
+from harness.coding import decode_image, encode_png, pixel_digest, to_unit
 
 if TYPE_CHECKING:
     import torch

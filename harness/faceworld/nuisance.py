@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from harness import noise
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 Float = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ def check_modes(modes: Sequence[str]) -> None:
     """Raise a ``InputError`` that names the first unknown mode."""
     for mode in modes:
         if mode not in MODES:
-            raise InputError(f"face world mode {mode!r} is unknown: expected one of {', '.join(MODES)}")
+            raise InputError(unknown("face world mode", mode, MODES))
 
 
 def _bell(u: Float, std: Float | float, limit: Float | float) -> Float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import noise
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.faceworld.ranges import IDENTITY_RANGES
 
 FOLDS = 10
@@ -97,7 +97,7 @@ def _choose(candidates: Int, count: int, seed: int, fold: int, purpose: str) -> 
 
 def _check(name: str, count: int) -> Protocol:
     if name not in PROTOCOLS:
-        raise InputError(f"face world protocol {name!r} is unknown: expected one of {', '.join(PROTOCOLS)}")
+        raise InputError(unknown("face world protocol", name, PROTOCOLS))
     most = 2 * FOLDS * len(_genuine_candidates(PROTOCOLS[name]))
     if count <= 0 or count % (2 * FOLDS) or count > most:
         raise InputError(

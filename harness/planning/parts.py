@@ -14,7 +14,7 @@ from harness.code import code_of
 from harness.components.base import Component
 from harness.components.contexts import ContextLaw
 from harness.components.generator import FittedGenerator
-from harness.components.protocol import Protocol
+from harness.components.protocol import FaceProtocol, Protocol
 from harness.components.roles import Role, missing, takes_none, wrong_kind
 from harness.errors import DataError, InputError, unknown
 from harness.graph import (
@@ -36,6 +36,7 @@ from harness.suites.schema import ContextsEntry, ModelEntry, RecognizerEntry, Su
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1
+WARP = "landmarks"  # the aligner whose work the stage does for a protocol with faces of its own
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
 
@@ -75,7 +76,8 @@ class Parts:
             stage = replace(stage, component=use, target=registry().find(kind, use).target)
             component = cls(cls.schema(stage.kind).model_validate(stage.settings))
             identity = component.identity()
-            for each in (cls, *component.uses()):
+            also = (registry().load("aligners", WARP),) if isinstance(component, FaceProtocol) else ()
+            for each in (cls, *component.uses(), *also):
                 code |= code_of(each)
         key = stage_key(
             kind=stage.kind,

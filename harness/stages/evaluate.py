@@ -15,7 +15,7 @@ from harness.components.metric import Metric, Report
 from harness.errors import StageError, unknown
 from harness.graph import EvaluateStage
 from harness.stages.completeness import check_complete
-from harness.stages.work import Work
+from harness.stages.work import Work, file_name
 from harness.store.keys import digest
 
 # What of a metric was measured; the rest says how it is to be read, and has no part in a report's content.
@@ -41,10 +41,10 @@ def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
 def _write_files(work: Work[EvaluateStage], report: Report) -> None:
     for name, png in report.figures.items():
         (work.folder / "figures").mkdir(exist_ok=True)
-        (work.folder / "figures" / f"{_prefixed(name, work.stage.looks_at, '-')}.png").write_bytes(png)
+        (work.folder / "figures" / f"{file_name(_prefixed(name, work.stage.looks_at, '-'))}.png").write_bytes(png)
     for name, columns in report.tables.items():
         (work.folder / "tables").mkdir(exist_ok=True)
-        path = work.folder / "tables" / f"{_prefixed(name, work.stage.looks_at, '-')}.parquet"
+        path = work.folder / "tables" / f"{file_name(_prefixed(name, work.stage.looks_at, '-'))}.parquet"
         pq.write_table(pa.table(dict(columns)), path)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from harness.arrays import Images
 from harness.components.base import Crop
 from harness.components.images import ImageBatch, SamplePlan
 from harness.errors import StageError
-from harness.faces.coding import contact_sheet
+from harness.coding import contact_sheet
 from harness.faces.faceset import FaceSet, ShardWriter, content_digest, shard_is_whole, write_items
 from harness.graph import Stage
 from harness.stages.plans import plan_length, read_plan, write_plan
@@ -19,6 +20,8 @@ from harness.stages.work import Work
 
 # Items per shard: small enough that a kill costs seconds on a CPU, large enough that files stay few.
 SHARD_ITEMS = 256
+PROBED = 2  # images that are drawn twice
+PROBE_LEVELS = 2  # gray levels by which they may differ: sums on a GPU are not always rounded alike
 _NO_CROP = Crop("raw", 0)  # while the size is not known yet
 
 
@@ -52,10 +55,42 @@ def draw_shard(work: Work[Stage], index: int, draw: Draw, add: Callable[[ShardWr
     plan = read_plan(work.folder, start, start + SHARD_ITEMS)
     writer = ShardWriter(work.folder, index)
     progress = work.run.progress(len(plan), "images")
-    for batch in checked(draw(plan), plan, work.stage.component):
+    for batch in planned(work, draw, plan):
         add(writer, batch)
         progress.advance(len(batch))
     writer.close()
+
+
+def planned(work: Work[Stage], draw: Draw, plan: SamplePlan) -> Iterator[ImageBatch]:
+    """The component's images for a plan, checked against it; the component cannot change the plan unseen."""
+    identities, samples = plan.identities.copy(), plan.samples.copy()
+    work.unchanged.watch("plan", plan)
+    try:
+        yield from checked(draw(plan), SamplePlan(identities, samples), work.stage.component)
+    except StageError:
+        work.unchanged.check()  # that would be the cause
+        raise
+
+
+def probe(work: Work[Stage], draw: Draw) -> None:
+    """Draw the first images twice: a generator that does not draw from the run's seed gives others.
+
+    Raises:
+        StageError: it does.
+    """
+    first, second = (
+        [image for batch in planned(work, draw, read_plan(work.folder, 0, PROBED)) for image in batch.images]
+        for _ in range(2)
+    )
+    if not all(_alike(a, b) for a, b in zip(first, second, strict=True)):
+        who = work.stage.component
+        raise StageError(
+            f"{who} drew the same images twice and they differ; take noise from run.noise or run.generator"
+        )
+
+
+def _alike(a: Images, b: Images) -> bool:
+    return a.shape == b.shape and int(np.abs(a.astype(np.int16) - b).max(initial=0)) <= PROBE_LEVELS
 
 
 def join_shards(work: Work[Stage]) -> pa.Table:

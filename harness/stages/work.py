@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -12,13 +13,15 @@ from harness.components.base import Component
 from harness.components.given import Given
 from harness.components.roles import Role
 from harness.components.run import Emit, Run
-from harness.errors import DataError
+from harness.errors import DataError, StageError
 from harness.graph import Stage
 from harness.plugins import import_target
 from harness.stages.opening import open_contexts, open_faces, open_model, open_protocol, open_recognizer
+from harness.stages.unchanged import Unchanged
 from harness.store.artifacts import WORK, Artifact, Spent, Store, now
 
 _SPENT = "spent.jsonl"  # one line per phase that ran
+_FILE_NAME = re.compile(r"\w[\w .-]{0,127}")
 
 AnyStage = TypeVar("AnyStage", bound=Stage, covariant=True)
 
@@ -30,10 +33,13 @@ class Work(Generic[AnyStage]):
         stage: what to build.
         folder: where it is built.
         run: what its component gets to know of the world.
+        unchanged: what of the given must be as it was when the phase ends.
     """
 
     def __init__(self, stage: AnyStage, store: Store, device: str, emit: Emit, should_stop: Callable[[], bool]) -> None:
         self.stage, self.store, self.device, self.emit = stage, store, device, emit
+        self.unchanged = Unchanged(stage.component)
+        self._given: dict[frozenset[Role], Given] = {}
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.folder = store.building(*stage.id)
 
@@ -42,7 +48,7 @@ class Work(Generic[AnyStage]):
                 self.curves.setdefault(data["name"], []).append((data["step"], data["value"]))
             if kind == "picture":
                 (self.folder / "figures").mkdir(exist_ok=True)
-                (self.folder / "figures" / f"{data['name']}.png").write_bytes(data["png"])
+                (self.folder / "figures" / f"{file_name(data['name'])}.png").write_bytes(data["png"])
                 return
             emit(kind, data)
 
@@ -90,6 +96,8 @@ class Work(Generic[AnyStage]):
         Raises:
             DataError: the model was fitted with another recognizer than the suite gives.
         """
+        if needs in self._given:
+            return self._given[needs]
         values: dict[str, Any] = {}
         for role in needs & _OPENERS.keys():
             artifact = self.artifact(role)
@@ -99,7 +107,11 @@ class Work(Generic[AnyStage]):
             values[role] = self._protocols(role)
         if {"model", "recognizer"} <= values.keys():
             self._check_recognizer(values["recognizer"].digest)
-        return Given(**values)
+        for role in ("model", "autoencoder", "contexts"):
+            if role in values:
+                self.unchanged.watch(role, values[role] if role == "contexts" else values[role].tensors)
+        self._given[needs] = Given(**values)
+        return self._given[needs]
 
     def _protocols(self, role: str) -> dict[str, Any]:
         """The protocols that give ``role``, by their names in the suite."""
@@ -136,3 +148,14 @@ _OPENERS: dict[Role, Callable[[Artifact, str], Any]] = {
     "autoencoder": open_model,
     "contexts": open_contexts,
 }
+
+
+def file_name(name: str) -> str:
+    """A component's name for a figure or a table, as a file's name: it cannot leave its folder.
+
+    Raises:
+        StageError: it is empty, too long, or holds anything but letters, digits and ``. _ -`` and spaces.
+    """
+    if not _FILE_NAME.fullmatch(name):
+        raise StageError(f"{name!r} names a figure or table; expected letters, digits, '.', '_', '-', at most 128")
+    return name

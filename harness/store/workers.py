@@ -1,7 +1,9 @@
-"""Worker processes: spawned, one thread each, and gone when their parent is.
+"""Worker processes: forked from a clean, warmed parent, one thread each, and gone when their run is.
 
-A task is the import string of a function with plain arguments. A worker that dies is replaced and its task is given to
-another, a few times; an exception in a task is an outcome, not a death.
+A task is the import string of a function with plain arguments. A worker serves the tasks of one owner (a stage) and is
+then replaced, so what a component does to its process reaches nobody else. A worker that dies is replaced and its task
+is given to another, a few times; an exception in a task is an outcome, not a death. A worker that makes no progress, or
+takes all memory, is ended and its task has failed.
 """
 
 from __future__ import annotations
@@ -11,26 +13,49 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
+
+from harness.plugins import import_target
+from harness.store.guard import Guard, end_group
 
 # A task that kills its worker this often is at fault itself (out of memory, a crash in native code).
 MAX_DEATHS = 3
+QUIET_S = 30.0  # without progress, after which that is told; then again after twice as long, and so on
+STALL_S = 1800.0  # without progress, after which a worker is ended
+MEMORY_SHARE = 0.9  # of the machine's memory that one worker may hold
+_LOOK_S = 1.0  # between looks at the workers' memory
+# Results must not depend on how many workers there are.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+}
+_STATES = {"R": "computing", "S": "waiting", "D": "waiting for a disk", "T": "stopped", "t": "stopped by a debugger"}
 
 Emit = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass
 class Task:
-    """One call of ``function(*args, emit=..., should_stop=...)`` in a worker; ``tag`` says whose it is."""
+    """One call of ``function(*args, emit=..., should_stop=...)`` in a worker.
+
+    Attributes:
+        tag: whose it is, for the events.
+        owner: tasks of different owners share no process.
+    """
 
     function: str
     args: tuple[Any, ...]
     tag: Any = None
+    owner: Hashable = None
     deaths: int = 0
 
 
@@ -49,7 +74,10 @@ class Outcome:
 class _Worker:
     process: Any
     connection: Connection
+    owner: Hashable
     task: Task | None = field(default=None)
+    heard: float = 0.0  # when it last said something
+    tell: float = QUIET_S  # silence after which that is told
 
 
 class Pool:
@@ -57,13 +85,28 @@ class Pool:
 
     Args:
         count: how many workers; they are started when there is work for them.
-        on_event: called in this process with (tag, kind, data) for everything a task emits.
+        on_event: called in this process with (tag, kind, data) for everything a task emits, and with kind ``quiet``
+            when it has emitted nothing for long.
+        stall_s: seconds without progress after which a worker is ended.
+        memory_bytes: what one worker may hold; default: nearly all that the machine has.
+        preload: module that is imported once, in the process from which workers are forked.
     """
 
-    def __init__(self, count: int, on_event: Callable[[Any, str, dict[str, Any]], None]) -> None:
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(
+        self,
+        count: int,
+        on_event: Callable[[Any, str, dict[str, Any]], None],
+        stall_s: float = STALL_S,
+        memory_bytes: int | None = None,
+        preload: str = "",
+    ) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([preload] if preload else [])
         self._stop = self._context.Event()
-        self._count, self._on_event = count, on_event
+        self._guard = Guard()
+        self._count, self._on_event, self._stall_s = count, on_event, stall_s
+        self._memory = memory_bytes or int(MEMORY_SHARE * machine_memory())
+        self._looked = 0.0
         self._queue: deque[Task] = deque()
         self._workers: list[_Worker] = []
 
@@ -82,7 +125,7 @@ class Pool:
         return bool(self._queue) or any(worker.task for worker in self._workers)
 
     def step(self, timeout: float) -> list[Outcome]:
-        """Give tasks to idle workers, wait up to ``timeout`` seconds for news, and return what ended."""
+        """Give tasks to workers, wait up to ``timeout`` seconds for news, and return what ended."""
         self._assign()
         sources: list[Any] = []
         for worker in self._workers:
@@ -92,7 +135,7 @@ class Pool:
         for worker in list(self._workers):
             if worker.connection in ready or worker.process.sentinel in ready:
                 outcomes += self._listen(worker)
-        return outcomes
+        return outcomes + self._limits()
 
     def request_stop(self) -> None:
         """Drop what is queued and ask running tasks to end soon (``should_stop``)."""
@@ -102,32 +145,59 @@ class Pool:
     def close(self) -> None:
         """End all workers, at once."""
         for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.connection.close()
-        self._workers.clear()
+            end_group(worker.process.pid)
+        for worker in list(self._workers):
+            self._remove(worker)
+        self._guard.close()
+
+    # --- whose turn it is ---------------------------------------------------------------------------------------------
 
     def _assign(self) -> None:
-        idle = [worker for worker in self._workers if worker.task is None]
-        while self._queue and (idle or len(self._workers) < self._count):
-            worker = idle.pop() if idle else self._start()
-            worker.task = self._queue.popleft()
+        while self._queue:
+            worker = self._worker_for(self._queue[0].owner)
+            if worker is None:
+                return
+            worker.task, worker.heard, worker.tell = self._queue.popleft(), time.monotonic(), QUIET_S
             # If it died while idle, _listen finds out and gives the task to another.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 worker.connection.send((worker.task.function, worker.task.args))
 
-    def _start(self) -> _Worker:
+    def _worker_for(self, owner: Hashable) -> _Worker | None:
+        """An idle worker that has served this owner alone, or a new one in place of one that served another."""
+        idle = [worker for worker in self._workers if worker.task is None]
+        own = next((worker for worker in idle if worker.owner == owner), None)
+        if own is not None:
+            return own
+        if len(self._workers) >= self._count:
+            if not idle:
+                return None
+            end_group(idle[0].process.pid)
+            self._remove(idle[0])
+        return self._start(owner)
+
+    def _start(self, owner: Hashable) -> _Worker:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(there, self._stop), daemon=True)
+        environment = {**os.environ, **ONE_THREAD}  # the process it is forked from has that of an earlier time
+        process = self._context.Process(target=_serve, args=(there, self._stop, environment), daemon=True)
         process.start()
         there.close()
-        worker = _Worker(process, here)
+        assert process.pid is not None
+        self._guard.add(process.pid)
+        worker = _Worker(process, here, owner)
         self._workers.append(worker)
         return worker
 
+    def _remove(self, worker: _Worker) -> None:
+        worker.process.join()
+        worker.connection.close()
+        self._guard.remove(worker.process.pid)
+        self._workers.remove(worker)
+
+    # --- what they say ------------------------------------------------------------------------------------------------
+
     def _listen(self, worker: _Worker) -> list[Outcome]:
         outcomes = []
+        worker.heard, worker.tell = time.monotonic(), QUIET_S
         try:
             while worker.connection.poll():
                 kind, data = worker.connection.recv()
@@ -145,9 +215,8 @@ class Pool:
         return outcomes + self._bury(worker)
 
     def _bury(self, worker: _Worker) -> list[Outcome]:
-        worker.process.join()
-        worker.connection.close()
-        self._workers.remove(worker)
+        end_group(worker.process.pid)  # what it started
+        self._remove(worker)
         task = worker.task
         if task is None:
             return []
@@ -157,15 +226,82 @@ class Pool:
             return []
         code = worker.process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return [Outcome(task, error="WorkerDied", message=f"its worker died {task.deaths} times, last by {how}")]
+        often = ", as a system does that runs out of memory" if code == -signal.SIGKILL else ""
+        return [Outcome(task, error="WorkerDied", message=f"its worker died {task.deaths} times, last by {how}{often}")]
+
+    # --- what they may not do -----------------------------------------------------------------------------------------
+
+    def _limits(self) -> list[Outcome]:
+        """End workers that have made no progress for too long, or hold too much memory."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return []
+        self._looked = now
+        outcomes = []
+        for worker in [worker for worker in self._workers if worker.task is not None]:
+            assert worker.task is not None
+            silent, pid = now - worker.heard, worker.process.pid
+            held = _resident_bytes(pid)
+            if held > self._memory:
+                gib = f"{held / 2**30:.1f} GiB, more than the {self._memory / 2**30:.1f} GiB that a worker may hold"
+                outcomes.append(self._end(worker, "MemoryLimit", f"its worker held {gib}"))
+            elif silent > self._stall_s:
+                text = f"no progress for {_minutes(silent)} (process {pid} was {_state(pid)}), so its worker was ended"
+                outcomes.append(self._end(worker, "Stalled", text))
+            elif silent > worker.tell:
+                worker.tell *= 2
+                self._on_event(worker.task.tag, "quiet", {"seconds": silent, "pid": pid, "state": _state(pid)})
+        return outcomes
+
+    def _end(self, worker: _Worker, error: str, message: str) -> Outcome:
+        task = worker.task
+        assert task is not None
+        end_group(worker.process.pid)
+        self._remove(worker)
+        return Outcome(task, error=error, message=message)
 
 
-def _serve(connection: Connection, stop: Any) -> None:
-    """Run tasks until the parent closes the connection or dies."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # before torch is imported: results must not depend on how many workers there are
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks for a stop
+# Errors of the pool itself: their messages were written for the user.
+ERRORS = frozenset({"WorkerDied", "MemoryLimit", "Stalled"})
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this process may have: the machine's, or its control group's."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            whole = min(whole, int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")))
+    return whole
+
+
+def _resident_bytes(pid: int) -> int:
+    """What a process holds in memory; 0 where that cannot be told."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _state(pid: int) -> str:
+    """What a process does, in words."""
+    try:
+        letter = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "there"
+    return _STATES.get(letter, "there")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _serve(connection: Connection, stop: Any, environment: dict[str, str]) -> None:
+    """Run tasks until the run closes the connection or is gone."""
+    os.setsid()  # leads a group, with which all that it starts can be ended
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the run, which asks for a stop
     _die_with_parent()
     while True:
         try:
@@ -176,18 +312,16 @@ def _serve(connection: Connection, stop: Any) -> None:
 
 
 def _call(function: str, args: tuple[Any, ...], connection: Connection, stop: Any) -> tuple[str, dict[str, Any]]:
-    from harness.plugins import import_target
-
     try:
         value = import_target(function)(
             *args, emit=lambda kind, data: connection.send((kind, data)), should_stop=stop.is_set
         )
-    except Exception as error:  # a plugin may raise anything
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         return "error", failure(error)
     return "done", {"value": value}
 
 
-def failure(error: Exception) -> dict[str, str]:
+def failure(error: BaseException) -> dict[str, str]:
     """What an ``Outcome`` says of the exception that is being handled."""
     message = str(error).strip() or type(error).__name__
     return {"error": type(error).__name__, "message": message, "trace": traceback.format_exc()}
@@ -199,6 +333,6 @@ def _die_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os._exit(1)
+        end_group(os.getpid())
 
     threading.Thread(target=watch, daemon=True).start()

@@ -30,6 +30,8 @@ from harness.suites.schema import (
     Use,
 )
 
+MAX_SHOWN = 200  # characters of a wrong value in its error
+
 # Which component kind each section's ``use`` names, and which keys are the suite's own; other keys are settings.
 _SECTIONS: dict[str, tuple[str, type[Entry]]] = {
     "sources": ("sources", Use),
@@ -49,7 +51,7 @@ class Resolver:
     def parse(self, model: type[BaseModel], data: Any, key: str) -> Any:
         """Validate one table; the first fault becomes one line."""
         if not isinstance(data, Mapping):
-            raise self.error(key, f"got {data!r}, expected a table with keys {', '.join(model.model_fields)}")
+            raise self.error(key, f"got {_shown(data)}, expected a table with keys {', '.join(model.model_fields)}")
         try:
             return model.model_validate(dict(data))
         except ValidationError as error:
@@ -138,7 +140,7 @@ class Resolver:
         if isinstance(data, str):
             data = {"use": data}
         if not isinstance(data, dict) or "use" not in data:
-            raise self.error(key, f"got {data!r}, expected a table with a key 'use' that names one of the {kind}")
+            raise self.error(key, f"got {_shown(data)}, expected a table with a key 'use' that names one of the {kind}")
         cls = self.component(kind, data["use"], f"{key}.use")
         own = {name: value for name, value in data.items() if name in entry.model_fields and name != "settings"}
         inline = {name: value for name, value in data.items() if name not in entry.model_fields}
@@ -154,7 +156,7 @@ class Resolver:
     def mapping(self, data: Any, key: str) -> Mapping[str, Any]:
         """A table, empty when it is not given."""
         if data is not None and not isinstance(data, Mapping):
-            raise self.error(key, f"got {data!r}, expected a table")
+            raise self.error(key, f"got {_shown(data)}, expected a table")
         return data or {}
 
     def aligner(self, data: Any, key: str) -> dict[str, Any]:
@@ -257,17 +259,23 @@ class Resolver:
         return entry.model_dump()
 
 
+def _shown(value: Any) -> str:
+    """A value as an error quotes it: its beginning is enough."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def _explain(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         return unknown("key", fault["loc"][-1], _table_at(model, fault["loc"][:-1]).model_fields)
     if fault["type"] == "missing":
         return "this key is missing"
     if fault["type"] == "too_short":
-        return f"got {fault['input']!r}, expected at least {fault['ctx']['min_length']} entry"
+        return f"got {_shown(fault['input'])}, expected at least {fault['ctx']['min_length']} entry"
     text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
         return str(text)  # of several keys together: it names them, and the whole table would only hide it
-    return f"got {fault['input']!r}, expected: {text.removeprefix('should be ')}"
+    return f"got {_shown(fault['input'])}, expected: {text.removeprefix('should be ')}"
 
 
 def _table_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:

@@ -8,9 +8,21 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+from harness.suites.variables import Secrets
+
+MAX_NAME = 64  # characters: names become folders, and their paths have a limit too
+FILE_SUFFIXES = (".yaml", ".yml", ".json", ".parquet", ".png", ".partial", ".lock")  # of what lies beside such folders
+
+
+def _no_file(name: str) -> str:
+    if name.lower().endswith(FILE_SUFFIXES):
+        raise ValueError(f"a name that is not that of a file ({', '.join(FILE_SUFFIXES)})")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME), AfterValidator(_no_file)]
 
 
 class Entry(BaseModel):
@@ -154,6 +166,7 @@ class Suite(Entry):
     rows: dict[Name, RowEntry] = Field(min_length=1)
     protocols: dict[Name, ProtocolEntry] = {}
     evaluate: list[EvaluateEntry] = Field(min_length=1)
+    _secrets: Secrets = PrivateAttr(Secrets())
 
     @field_validator("seeds")
     @classmethod
@@ -162,14 +175,35 @@ class Suite(Entry):
             raise ValueError("each seed once")
         return seeds
 
+    @field_validator("rows")
+    @classmethod
+    def _folders(cls, rows: dict[str, RowEntry]) -> dict[str, RowEntry]:
+        seen: dict[str, str] = {}
+        for name in rows:
+            if other := seen.get(name.lower()):
+                raise ValueError(f"{other!r} and {name!r} differ only in case, and some file systems take them for one")
+            seen[name.lower()] = name
+        return rows
+
+    def keep_secret(self, secrets: Secrets) -> None:
+        """Say which values are not to be stored."""
+        self._secrets = secrets
+
+    def stored(self, value: Any) -> Any:
+        """Plain values as they may be stored: with ``${NAME}`` where a secret value stood."""
+        return self._secrets.hide(value)
+
     def to_yaml(self) -> str:
-        """The suite as text that :func:`harness.suites.read.load_suite` reads back to the same suite."""
+        """The suite as text that :func:`harness.suites.read.load_suite` reads back to the same suite.
+
+        Secret values are left as ``${NAME}``; the user and the password of a URL that the suite holds itself are lost.
+        """
         data = self.model_dump(mode="json", exclude_defaults=False)
         for section in ("recognizers", "models"):
             for name, entry in data[section].items():
                 if entry["weights"]:  # the other keys' defaults say nothing of a file
                     data[section][name] = {"weights": entry["weights"]}
-        return yaml.safe_dump(_pruned(data), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.stored(_pruned(data)), sort_keys=False, allow_unicode=True)
 
 
 def _pruned(value: Any) -> Any:

@@ -4,25 +4,39 @@ One experiment holds one parent run per suite and, under it, one run per (suite,
 tag. A run never says two things: a result that only adds to what its run says (a failed row that was completed, one
 more evaluator) reopens the run; a result that contradicts it (another parameter, another value) gets a new run, and
 the old one is marked as superseded. All times come from the result files, so filling twice changes nothing.
+
+All of this happens on a thread of its own, so that a store that is slow or hangs never holds up a run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import disk
 from harness.errors import DataError, HarnessError
 from harness.hookspecs import hookimpl
 from harness.results import FILE_NAME, SUITE_FILE, Result, iterate_results
+from harness.tracking.background import Background
 from harness.tracking.content import Content, logged_curves
+from harness.tracking.store import client, locked, make_database, set_environment
+from harness.tracking.uris import (
+    ARTIFACTS,
+    artifact_location,
+    has_secrets,
+    one_line,
+    own_store,
+    shown_store,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from harness.graph import SuitePlan
@@ -30,12 +44,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "facegen-harness"  # MLFLOW_EXPERIMENT_NAME wins
-STORE_FILE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
+EXPERIMENT_TAG = "harness.experiment"  # that name, also on the experiments of further workdirs in one database
 OWNER_FILE = ".tracking-id"  # names this set of results, so that a shared server can tell two workdirs apart
-LOCK_FILE = ".tracking.lock"
-LOCK_TIMEOUT_S = 120.0
-MAX_ERROR_CHARS = 200
+
+# The end of a run waits for MLflow until nothing has come through for QUIET_S, and no longer than END_S in all.
+QUIET_S = 20.0
+END_S = 60.0
+TELL_S = 5.0  # a longer wait says so
+SYNC_QUIET_S = 180.0  # `harness sync` has nothing else to do
 
 # Limits of MLflow 3 (mlflow/utils/validation.py).
 MAX_METRICS_PER_BATCH = 1000
@@ -46,127 +62,141 @@ Change = Literal["created", "updated", "unchanged"]
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What ``sync`` did: runs per kind of change, and the store it filled."""
+    """What ``sync`` did: runs per kind of change, damaged result files that it left out, and the store it filled."""
 
     created: int
     updated: int
     unchanged: int
+    damaged: tuple[Path, ...]
     store: str
-
-
-def store_uri(workdir: Path) -> str:
-    """The tracking store of a workdir: MLFLOW_TRACKING_URI, else a database in the workdir."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workdir.resolve() / STORE_FILE}"
-
-
-def artifact_location(workdir: Path) -> str | None:
-    """Where a new experiment puts its files; None lets a tracking server decide.
-
-    MLflow's own default is a folder ``mlruns`` in the current directory.
-    """
-    remote = store_uri(workdir).startswith(("http:", "https:", "databricks", "uc:"))
-    return None if remote else (workdir.resolve() / ARTIFACTS).as_uri()
 
 
 def sync(workdir: Path) -> SyncReport:
     """Fill MLflow from the result files of a workdir; what is there and unchanged is left alone.
 
+    A damaged result file is named in a warning, and the others go on.
+
     Raises:
-        DataError: a result file is damaged, or the store cannot be written.
+        DataError: the store cannot be written, or does not answer.
     """
+    set_environment(workdir)
+    store = shown_store(workdir)
     changes: list[Change] = []
+    damaged: list[Path] = []
+    work = Background("harness-sync")
+    work.put(lambda: _fill_all(workdir, changes, damaged, work.advance))
     try:
-        with _tracker(workdir) as tracker:
-            results = list(iterate_results(workdir))
-            for folder, result in results:
-                changes.append(tracker.track(result, folder))
-            for suite in dict.fromkeys(result.suite for _, result in results):
-                tracker.close_suite(suite)
-    except HarnessError:
-        raise
-    except Exception as error:
-        text = f"MLflow store {store_uri(workdir)}: {_first_line(error)}; the result files are not affected"
-        raise DataError(text) from error
+        through = work.wait(SYNC_QUIET_S, float("inf"))
+    finally:
+        work.stop()
+    if isinstance(work.error, HarnessError):
+        raise work.error
+    if work.error is not None:
+        why = one_line(work.error, store_uri(workdir))
+        cause = None if has_secrets(store_uri(workdir)) else work.error  # its traceback would say them
+        raise DataError(f"MLflow store {store}: {why}; the result files are not affected") from cause
+    if not through:
+        raise DataError(f"MLflow store {store}: no answer for {SYNC_QUIET_S:.0f} s; the result files are not affected")
     created, updated, unchanged = (changes.count(kind) for kind in ("created", "updated", "unchanged"))
-    return SyncReport(created, updated, unchanged, store_uri(workdir))
+    return SyncReport(created, updated, unchanged, tuple(damaged), store)
+
+
+def _fill_all(workdir: Path, changes: list[Change], damaged: list[Path], advance: Callable[[], None]) -> None:
+    def leave_out(path: Path, error: DataError) -> None:
+        damaged.append(path)
+        log.warning("%s", error)
+
+    with locked(workdir):
+        make_database(workdir)
+        tracker = Tracker(workdir)
+        results = list(iterate_results(workdir, on_damaged=leave_out))
+        for folder, result in results:
+            advance()
+            changes.append(tracker.track(result, folder))
+        for suite in dict.fromkeys(result.suite for _, result in results):
+            advance()
+            tracker.close_suite(suite)
 
 
 class MlflowTracking:
-    """Event plugin: fills MLflow as rows finish. A failure here is one warning and never stops a run."""
+    """Event plugin: fills MLflow as rows finish. A failure here is one warning and never stops or holds up a run."""
 
     def __init__(self) -> None:
-        self._workdir: Path | None = None
-        self._off = False
+        self._workdir = Path()
+        self._work: Background | None = None
 
     @hookimpl
     def suite_started(self, plan: SuitePlan, workdir: Path) -> None:
         """Open the suite's run, so that it can be watched from the start."""
-        self._workdir = workdir
-        self._attempt(workdir, lambda tracker: tracker.open_suite(plan.suite.name, plan.resolved_yaml))
+        set_environment(workdir)
+        self._workdir, self._work = workdir, Background("harness-mlflow")
+        self._work.put(lambda: importlib.import_module("mlflow"))
+        self._work.put(lambda: _prepare(workdir))
+        self._put(lambda tracker: tracker.open_suite(plan.suite.name, plan.resolved_yaml))
 
     @hookimpl
     def row_finished(self, result: Result, folder: Path) -> None:
         """Fill the run of one row and seed."""
-        self._attempt(self._workdir or folder.parents[3], lambda tracker: tracker.track(result, folder))
+        self._warn_of_failure()
+        self._put(lambda tracker: tracker.track(result, folder))
 
     @hookimpl
     def suite_finished(self, plan: SuitePlan, workdir: Path, results: list[Result]) -> None:
-        """Close the suite's run."""
+        """Close the suite's run, and wait for the store, within limits and until Ctrl-C."""
         if results:
-            self._attempt(workdir, lambda tracker: tracker.close_suite(plan.suite.name, plan.resolved_yaml))
-
-    def _attempt(self, workdir: Path, action: Callable[[Tracker], object]) -> None:
-        if self._off:
+            self._put(lambda tracker: tracker.close_suite(plan.suite.name, plan.resolved_yaml))
+        if self._work is None:
             return
-        # A server that does not answer must not hold a run up for minutes; sync repeats what was missed.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        try:
-            with _tracker(workdir) as tracker:
-                action(tracker)
-        except Exception as error:
-            self._off = True
-            log.warning("MLflow tracking is off for this run (%s); `harness sync` fills it later", _first_line(error))
-            log.debug("MLflow tracking failed", exc_info=error)
+        through = _wait(self._work, shown_store(workdir))
+        self._work.stop()
+        self._warn_of_failure()
+        if not through and self._work is not None:
+            self._give_up(f"{shown_store(workdir)} did not keep up")
+        self._work = None
+
+    def _put(self, action: Callable[[Tracker], object]) -> None:
+        workdir = self._workdir
+
+        def act() -> None:
+            with locked(workdir):
+                action(Tracker(workdir))
+
+        if self._work is not None:
+            self._work.put(act)
+
+    def _warn_of_failure(self) -> None:
+        if self._work is not None and self._work.error is not None:
+            self._give_up(one_line(self._work.error, store_uri(self._workdir)))
+
+    def _give_up(self, why: str) -> None:
+        self._work = None
+        log.warning("MLflow tracking is off for this run (%s); `harness sync` fills it later", why)
 
 
-def _first_line(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+def _prepare(workdir: Path) -> None:
+    with locked(workdir):
+        make_database(workdir)
 
 
-# --- the store --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _tracker(workdir: Path) -> Iterator[Tracker]:
-    """The store of a workdir, locked: a run and a ``sync`` beside it would both create what is missing."""
-    from filelock import FileLock
-
-    folder = workdir / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(folder / LOCK_FILE), timeout=LOCK_TIMEOUT_S):
-        yield Tracker(workdir)
-
-
-def _client(uri: str) -> Any:
-    """An MLflow client without MLflow's telemetry and without what it prints and logs."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri)
+def _wait(work: Background, store: str) -> bool:
+    """Whether all work was done in time; Ctrl-C ends the wait and nothing else, since the run itself is over."""
+    try:
+        if work.wait(QUIET_S, TELL_S):
+            return True
+        log.warning("MLflow is still being filled at %s; this ends after %.0f s, or with Ctrl-C", store, END_S)
+        return work.wait(QUIET_S, END_S - TELL_S)
+    except KeyboardInterrupt:
+        return False
 
 
 def _owner(workdir: Path) -> str:
     """The name of this set of results; it is copied along with them."""
     path = workdir / "results" / OWNER_FILE
-    if not path.exists():
-        path.write_text(uuid.uuid4().hex + "\n", encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+    found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not found:
+        found = uuid.uuid4().hex
+        disk.write_text(path, found + "\n")
+    return found
 
 
 class Tracker:
@@ -175,28 +205,35 @@ class Tracker:
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
         self._owner = _owner(workdir)
-        self._client = _client(store_uri(workdir))
+        self._client = client(store_uri(workdir))
         self._experiment = self._find_experiment()
+        self._experiments = self._all_experiments()
 
-    def open_suite(self, suite: str, resolved: str | None = None) -> str:
-        """Find or create the run of a suite and give it the resolved suite file; returns its id."""
-        run = self._find(suite)
-        if run is None:
-            started = [result.started for _, result in iterate_results(self._workdir, suite)]
-            run = self._create((suite,), suite, min(started, default=None), {"harness.kind": "suite"})
+    def open_suite(self, suite: str, resolved: str | None = None, here: bool = False) -> str:
+        """Find or create the run of a suite and give it the resolved suite file; returns its id.
+
+        Args:
+            here: whether it must be in this workdir's own experiment, since runs will be put under it.
+        """
         path = self._workdir / "results" / suite / SUITE_FILE
         if resolved is None and path.is_file():
             resolved = path.read_text(encoding="utf-8")
-        if resolved is not None:
-            digest = hashlib.sha256(resolved.encode()).hexdigest()
-            if run.data.tags.get("harness.suite_file") != digest:
-                self._client.log_text(run.info.run_id, resolved, SUITE_FILE)
-                self._client.set_tag(run.info.run_id, "harness.suite_file", digest)
+        digest = "" if resolved is None else hashlib.sha256(resolved.encode()).hexdigest()
+        run, old = self._find(suite), None
+        stale = run is None or (bool(digest) and run.data.tags.get("harness.suite_file") != digest)
+        if run is not None and (here or stale) and not self._is_here(run):
+            run, old = None, run
+        if run is None:
+            started = [result.started for _, result in self._results(suite)]
+            run = self._create((suite,), suite, min(started, default=None), {"harness.kind": "suite"}, old)
+        if resolved is not None and run.data.tags.get("harness.suite_file") != digest:
+            self._client.log_text(run.info.run_id, resolved, SUITE_FILE)
+            self._client.set_tag(run.info.run_id, "harness.suite_file", digest)
         return str(run.info.run_id)
 
     def close_suite(self, suite: str, resolved: str | None = None) -> None:
         """Give the suite's run its end: failed if a row failed."""
-        results = [result for _, result in iterate_results(self._workdir, suite)]
+        results = [result for _, result in self._results(suite)]
         if not results:
             return
         run_id = self.open_suite(suite, resolved)
@@ -207,24 +244,25 @@ class Tracker:
         """Fill the run of one result, unless it holds this very result already."""
         digest = _digest(folder, result)
         key = (result.suite, result.row, str(result.seed))
-        run = self._find(*key)
+        run, old = self._find(*key), None
         if run is not None and run.data.tags.get("harness.digest") == digest:
             return "unchanged"
         change: Change = "created" if run is None else "updated"
-        content, tags, old = Content.of(result), {"harness.kind": "row"}, None
-        if run is not None and content.contradicts(run):
-            tags["harness.supersedes"] = run.info.run_id
-            old, run = run, None
+        content = Content.of(result)
+        if run is not None and (content.contradicts(run) or not self._is_here(run)):
+            run, old = None, run
         if run is None:
-            tags["mlflow.parentRunId"] = self.open_suite(result.suite)
-            run = self._create(key, f"{result.row}, seed {result.seed}", result.started, tags)
-            if old is not None:
-                self._supersede(old, run.info.run_id)
+            tags = {"harness.kind": "row", "mlflow.parentRunId": self.open_suite(result.suite, here=True)}
+            run = self._create(key, f"{result.row}, seed {result.seed}", result.started, tags, old)
         self._fill(run, content, result)
         self._files(run.info.run_id, folder, result)
         self._end(run.info.run_id, "FAILED" if result.status == "failed" else "FINISHED", result.finished)
         self._client.set_tag(run.info.run_id, "harness.digest", digest)  # last: what stopped before is done again
         return change
+
+    def _results(self, suite: str) -> Iterator[tuple[Path, Result]]:
+        """The results of a suite that can be read; ``sync`` names the others."""
+        return iterate_results(self._workdir, suite, on_damaged=lambda _path, _error: None)
 
     def _fill(self, run: Any, content: Content, result: Result) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -248,18 +286,23 @@ class Tracker:
         for path, target in _artifacts(folder, result):
             self._client.log_artifact(run_id, str(path), target)
 
-    def _create(self, key: Sequence[str], name: str, started: float | None, tags: dict[str, str]) -> Any:
+    def _create(
+        self, key: Sequence[str], name: str, started: float | None, tags: dict[str, str], old: Any | None
+    ) -> Any:
+        """A new run, which supersedes the old one if there is one."""
         labels = dict(zip(("harness.suite", "harness.row", "harness.seed"), key, strict=False))
         every = {"harness.id": self._identity(*key), "harness.current": "yes", "mlflow.source.name": "harness"}
+        if old is not None:
+            every["harness.supersedes"] = old.info.run_id
+            self._client.update_run(old.info.run_id, name=f"{old.info.run_name} (superseded)")
+            self._client.set_tag(old.info.run_id, "harness.current", "no")  # first: two must never be current
         start_ms = None if started is None else int(started * 1000)
-        return self._client.create_run(
+        run = self._client.create_run(
             self._experiment, start_time=start_ms, tags={**every, **labels, **tags}, run_name=name
         )
-
-    def _supersede(self, run: Any, successor: str) -> None:
-        self._client.set_tag(run.info.run_id, "harness.superseded_by", successor)
-        self._client.set_tag(run.info.run_id, "harness.current", "no")
-        self._client.update_run(run.info.run_id, name=f"{run.info.run_name} (superseded)")
+        if old is not None:
+            self._client.set_tag(old.info.run_id, "harness.superseded_by", run.info.run_id)
+        return run
 
     def _end(self, run_id: str, status: str, finished: float) -> None:
         info = self._client.get_run(run_id).info
@@ -270,27 +313,45 @@ class Tracker:
     def _find(self, *key: str) -> Any | None:
         """The run of a suite (one word) or of a row and seed (three), unless it was superseded or deleted."""
         wanted = f"tags.\"harness.id\" = '{self._identity(*key)}' and tags.\"harness.current\" = 'yes'"
-        runs = self._client.search_runs([self._experiment], wanted, max_results=1)
+        runs = self._client.search_runs(self._experiments, wanted, max_results=1)
         return runs[0] if runs else None
+
+    def _is_here(self, run: Any) -> bool:
+        """Whether the files of a run lie where this workdir puts them."""
+        return str(run.info.experiment_id) == self._experiment
 
     def _identity(self, *key: str) -> str:
         return hashlib.sha256("\0".join([self._owner, *key]).encode()).hexdigest()[:32]
 
     def _find_experiment(self) -> str:
+        """The experiment whose files lie in this workdir, or with the server; made if there is none."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         location = artifact_location(self._workdir)
+        # The kind opens the runs table, not the traces of LLMs.
+        tags = {"mlflow.experimentKind": "custom_model_development", EXPERIMENT_TAG: name}
         found = self._client.get_experiment_by_name(name)
+        if found is not None and location is not None and found.artifact_location != location:
+            if (own := own_store(self._workdir)) is not None:
+                raise DataError(
+                    f"{own}: made for another folder ({found.artifact_location}); delete it and "
+                    f"{ARTIFACTS}, then `harness sync` fills it again"
+                )
+            # The database is shared, and this experiment's files lie in another workdir.
+            name = f"{name}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"
+            found = self._client.get_experiment_by_name(name)
         if found is None:
-            kind = {"mlflow.experimentKind": "custom_model_development"}  # opens the runs table, not the traces of LLMs
-            return str(self._client.create_experiment(name, artifact_location=location, tags=kind))
-        if "MLFLOW_TRACKING_URI" not in os.environ and found.artifact_location != location:
-            raise DataError(
-                f"{self._workdir / STORE_FILE}: made for another folder ({found.artifact_location}); delete it and "
-                f"{ARTIFACTS}, then `harness sync` fills it again"
-            )
+            return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+    def _all_experiments(self) -> list[str]:
+        """Where runs of these results can be: in a shared database a copy of them may have been filled before."""
+        if artifact_location(self._workdir) is None:
+            return [self._experiment]
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        found = [e for e in self._client.search_experiments() if e.tags.get(EXPERIMENT_TAG) == name]
+        return sorted({self._experiment, *(str(e.experiment_id) for e in found)})
 
 
 def _artifacts(folder: Path, result: Result) -> list[tuple[Path, str | None]]:

@@ -69,7 +69,7 @@ def manifest(stage: Stage) -> Manifest:
         device="cpu",
         created=0,
         finished=1,
-        harness="0",
+        files={},
     )
 
 

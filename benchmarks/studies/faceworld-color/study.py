@@ -21,7 +21,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from harness.builtin.small_cnn_net import SmallNet
-from harness.faces.crops import template
+from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity, warp
 from harness.faceworld.protocols import PROTOCOLS, pairs
 from harness.faceworld.ranges import IDENTITY_RANGES
@@ -39,7 +39,7 @@ Images = NDArray[np.uint8]
 def crops(identities: list[int], samples: list[int], mode: str | list[str]) -> Images:
     """Render and align by exact landmarks: uint8 [B, S, S, 3]."""
     faces = render(0, identities, samples, mode, SIZE_PX)
-    return warp(faces.images, similarity(faces.landmarks, template(SIZE_PX)), SIZE_PX)
+    return warp(faces.images, similarity(faces.landmarks, reference_landmarks(SIZE_PX)), SIZE_PX)
 
 
 def to_input(images: Images, grey: bool) -> torch.Tensor:

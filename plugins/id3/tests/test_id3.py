@@ -21,7 +21,7 @@ from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import StageError
-from harness.faces.coding import to_unit
+from harness.coding import to_unit
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 
 GRAY_LEVELS = 2  # by which rounding may move a pixel when batches differ

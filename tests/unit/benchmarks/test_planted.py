@@ -17,7 +17,7 @@ from harness.builtin.consistency import Consistency
 from harness.builtin.crops import Crops
 from harness.builtin.diversity import Diversity
 from harness.builtin.leakage import Leakage
-from harness.components import Crop, Evaluator, PairSet, Recognizer, Report, Run, Subject
+from harness.components import Crop, Evaluator, Given, PairSet, Recognizer, Report, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.planning.planner import demo_path
 from harness.plugins import registry
@@ -67,7 +67,7 @@ def measure(world: FaceSet) -> Callable[..., tuple[dict[str, float], Report]]:
     judge: Recognizer = load_recognizer(demo_path("judge"))
 
     def run(evaluator: Evaluator, dataset: FaceSet, **more: Any) -> tuple[dict[str, float], Report]:
-        report = evaluator.evaluate(Subject(dataset=dataset, judge=judge, source=world, **more), Run(0))
+        report = evaluator.evaluate(Given(dataset=dataset, judge=judge, source=world, **more), Run(0))
         return {metric.name.partition("/")[2]: metric.value for metric in report.metrics}, report
 
     return run

@@ -13,7 +13,7 @@ import pytest
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.components import Run
 from harness.errors import DataError
-from harness.faces.coding import encode_png
+from harness.coding import encode_png
 
 FACE = encode_png(np.full((16, 16, 3), 90, np.uint8))
 

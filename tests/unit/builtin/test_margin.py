@@ -17,7 +17,7 @@ from harness.builtin.margin_settings import MarginSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.components import Crop, Given, Recognizer, Run
 from harness.errors import DataError, InputError, StageError, Stopped
-from harness.faces.coding import to_unit
+from harness.coding import to_unit
 from harness.faces.faceset import FaceSet
 from harness.plugins import registry
 from harness.stats.verification import unit

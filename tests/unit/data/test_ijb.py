@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.builtin.ijb_files import IJBB, IJBC, IJBFilesSettings
+from harness.builtin.mtcnn import MTCNNAligner
 from harness.cli.data import data
 from harness.components import Crop, Run, TemplateSet
 from harness.data import ijb
@@ -419,11 +420,13 @@ def test_check(folder: Path) -> None:
 
 
 def test_the_audit_sees_faces_as_they_will_be_aligned(folder: Path) -> None:
-    """With the given landmarks faces lie on the template; with landmarks 15 px to the right they do not."""
+    """With the given landmarks faces lie on the reference landmarks; with landmarks 15 px to the right they do not."""
 
     def audited() -> Audit:
         found = open_dataset(folder)
-        return audit_images([found.crop(np.asarray(Image.open(found.place(i))), i) for i in range(0, 8, 2)])
+        return audit_images(
+            [found.crop(np.asarray(Image.open(found.place(i))), i) for i in range(0, 8, 2)], MTCNNAligner()
+        )
 
     assert judge_audit(audited()) == []
     lines = [line.split() for line in read(folder, POINTS_NAME)]

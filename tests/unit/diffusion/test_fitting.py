@@ -19,7 +19,8 @@ from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.settings import LatentFitSettings
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 from harness.diffusion.vq import VQAutoencoder, VQConfig
-from harness.faces.coding import decode_image
+from harness.errors import Stopped
+from harness.coding import decode_image
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.testing.latent import TINY_CONFIG
 
@@ -103,3 +104,19 @@ def test_a_fit_leaves_pictures_at_its_checkpoints(source: FaceSet) -> None:
     assert decode_image(pictures["denoiser-0000040"], "").shape == (4 * 32, 4 * 32, 3)
     assert pictures["denoiser-0000002"] != pictures["denoiser-0000040"]
     assert model.kind == Unconditional.fits
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_stopped_fit_goes_on_to_the_same_weights(source: FaceSet, tmp_path: Path, stop_after: int) -> None:
+    """Stopped while the autoencoder is trained, at its end, and while the denoiser is."""
+    settings = LatentFitSettings(size_px=32, network="demo", autoencoder_steps=3, steps=4, batch_size=2)
+
+    def fit(**more: Any) -> Model:
+        return Unconditional(settings).fit(Given(source=source), Run(seed=0, **more))
+
+    whole, asked = fit(), iter(range(20))
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        fit(folder=folder, should_stop=lambda: next(asked) == stop_after)
+    rest = fit(folder=folder)
+    assert all(torch.equal(rest.tensors[name], tensor) for name, tensor in whole.tensors.items())

@@ -16,7 +16,7 @@ from harness.builtin.margin import MarginTrainer
 from harness.builtin.margin_settings import MarginSettings
 from harness.components import Crop, Given, Run
 from harness.errors import DataError, InputError
-from harness.faces.coding import to_unit
+from harness.coding import to_unit
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.testing.contract import check_component, check_light_import, check_own_code
 
@@ -137,7 +137,7 @@ def test_the_margin_trainer_trains_it(tmp_path: Path, images: np.ndarray, monkey
         writer.add(item // 2, item % 2, image)
     writer.close()
     write_items(tmp_path, 1)
-    monkeypatch.setattr(margin, "backbone_class", lambda name: IResNet)
+    monkeypatch.setattr("harness.builtin.margin.backbone_class", lambda name: IResNet)
     settings = MarginSettings(backbone="iresnet", backbone_settings={"depth": 18}, epochs=1, batch_size=4)
     run = Run(0, folder=tmp_path)
     trained = MarginTrainer(settings).train(Given(dataset=FaceSet(tmp_path, Crop("arcface", 112))), run)

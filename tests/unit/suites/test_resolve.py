@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -13,7 +14,6 @@ import yaml
 from click.testing import CliRunner
 
 import harness.plugins
-import harness.suites.read
 from harness.cli import main
 from harness.errors import InputError
 from harness.planning.planner import plan_suite
@@ -411,7 +411,7 @@ def test_a_resolved_suite_resolves_to_itself(tmp_path: Path, path: Path, monkeyp
     text = path.read_text(encoding="utf-8")
     data = tmp_path / "data"
     data.mkdir()
-    for name in set(harness.suites.read._VARIABLE.findall(text)):
+    for name in set(re.findall(r"\$\{(\w+)\}", text)):
         monkeypatch.setenv(name, str(data))
     overrides = []
     for name, source in (yaml.safe_load(text).get("sources") or {}).items():
