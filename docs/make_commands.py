@@ -18,7 +18,7 @@ What `harness COMMAND --help` says, for every command. Made by `make docs`; a te
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     """Every command below one, with its help, in the order in which help lists them."""
-    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
+    context = click.Context(command, info_name=name, terminal_width=100, **command.context_settings)
     yield name, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):

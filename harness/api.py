@@ -30,6 +30,8 @@ def run(
     until: str = "",
     workers: int | None = None,
     device: str = "auto",
+    patience_minutes: float = 30.0,
+    memory_gib: float | None = None,
     show: bool = True,
 ) -> list[Result]:
     """Run a suite to its end; started again after an interruption it goes on where it was.
@@ -42,6 +44,8 @@ def run(
         until: the last kind of stage to run; then no result is written.
         workers: worker processes; default: one per core, or one on a GPU.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        patience_minutes: without progress for so long, a stage fails.
+        memory_gib: what one worker may hold; default: nearly all that the machine has.
         show: progress on standard error, and the leaderboard on standard output.
 
     Returns:
@@ -60,7 +64,18 @@ def run(
         if row not in made.rows:
             raise InputError(f"--only {row}: {unknown('row', row, made.rows)}")
     listeners = [MlflowTracking(), Terminal()] if show else [MlflowTracking()]
-    return Engine(made, _workdir(workdir), workers, device, tuple(only), until, listeners).run()
+    engine = Engine(
+        made,
+        _workdir(workdir),
+        workers,
+        device,
+        tuple(only),
+        until,
+        listeners,
+        60.0 * patience_minutes,
+        None if memory_gib is None else int(memory_gib * 2**30),
+    )
+    return engine.run()
 
 
 def plan(path: str | Path, *, set: Changes = ()) -> SuitePlan:

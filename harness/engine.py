@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from harness.graph import STAGES, RowPlan, Stage, StageId, SuitePlan
 from harness.plugins import registry
 from harness.results import FILE_NAME, SUITE_FILE, Result, read_result, result_folder, write_result
 from harness.store.artifacts import Artifact, Manifest, Spent, Store, now
+from harness.store.machine import cores, resolve_device
 from harness.store.workers import ERRORS, STALL_S, Outcome, Pool, Task
 
 _TICK = 0.2  # seconds between looks at locks that others hold
@@ -75,11 +75,11 @@ class Engine:
         memory_bytes: int | None = None,
     ) -> None:
         self.plan, self.workdir, self.until, self.stall_s = plan, workdir, until, stall_s
-        self.device = _device(device)
+        self.device = resolve_device(device)
         self.store = Store(workdir / "store")
-        self.hook = registry().events(listeners)
+        self.events = registry().events(listeners)
         self.rows = [row for row in plan.row_plans if not only or row.row in only]
-        count = workers or (1 if self.device == "cuda" else _cores())
+        count = workers or (1 if self.device == "cuda" else cores())
         self.pool = Pool(count, self._on_event, stall_s, memory_bytes, WARM)
         self.finished: dict[StageId, tuple[Artifact, bool]] = {}  # artifact, whether it was found
         self.failed: dict[StageId, str] = {}
@@ -99,7 +99,7 @@ class Engine:
             StageError: a stage failed in a run that ends before the rows' results, which would tell of it.
         """
         self._keep_suite()
-        self._tell("suite_started", plan=self.plan, workdir=self.workdir)
+        self.events.tell("suite_started", plan=self.plan, workdir=self.workdir)
         for row in self.rows:
             for stage in row.stages:
                 for needed in self.plan.ancestors(stage) if self.until else [stage]:
@@ -121,7 +121,7 @@ class Engine:
                 *(lock for lock, _ in self.ending.values()),
             ]:
                 lock.release()
-            self._tell("suite_finished", plan=self.plan, workdir=self.workdir, results=self.results)
+            self.events.tell("suite_finished", plan=self.plan, workdir=self.workdir, results=self.results)
         if self.until and self.failed:
             raise StageError("; ".join(dict.fromkeys(self.failed.values())))
         return self.results
@@ -133,15 +133,6 @@ class Engine:
         disk.write_text(folder / SUITE_FILE, self.plan.resolved_yaml)
         started = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         disk.write_text(folder / "starts" / f"{started}Z-{os.getpid()}.yaml", self.plan.resolved_yaml)
-
-    def _tell(self, event: str, **data: Any) -> None:
-        """Send an event to every listener; one that fails, or wants to exit, loses the event and stops nobody else."""
-        for heard in reversed(getattr(self.hook, event).get_hookimpls()):
-            try:
-                heard.function(**{name: data[name] for name in heard.argnames})
-            except (Exception, SystemExit) as error:  # whatever a plugin raises
-                who = f"plugin {heard.plugin_name} failed on {event}"
-                warnings.warn(f"{who}: {type(error).__name__}: {error}", stacklevel=2)
 
     # --- what is wanted -----------------------------------------------------------------------------------------------
 
@@ -198,7 +189,7 @@ class Engine:
                 return True
             if (stage.label, verdict.text) not in self.warned:  # asked again while another process has the lock
                 self.warned.add((stage.label, verdict.text))
-                self._tell("stage_warned", stage=stage.label, text=verdict.text)
+                self.events.tell("stage_warned", stage=stage.label, text=verdict.text)
         return False
 
     def _start(self, stage: Stage) -> None:
@@ -228,7 +219,7 @@ class Engine:
         who = f"process {self.store.holder(*stage.id)}"
         if waited > wait.tell:
             wait.tell *= 2
-            self._tell("stage_warned", stage=stage.label, text=f"waits for {who}, which builds it")
+            self.events.tell("stage_warned", stage=stage.label, text=f"waits for {who}, which builds it")
         if waited > self.stall_s and now() - self.store.worked_on(*stage.id) > self.stall_s:
             text = f"{who} holds its lock and has written nothing for {self.stall_s / 60:.0f} minutes; end that process"
             self.failed[stage.id] = f"{stage.label}: {text}"
@@ -236,7 +227,7 @@ class Engine:
     def _set_aside(self, stage: Stage, fault: str) -> None:
         place = self.store.set_aside(*stage.id)
         text = f"{fault}; set aside as {place}, and built again"
-        self._tell("stage_warned", stage=stage.label, text=text)
+        self.events.tell("stage_warned", stage=stage.label, text=text)
 
     def _submit(self, stage: Stage, phase: str, index: int = 0) -> None:
         args = (stage, phase, index, self.store.root, self.device)
@@ -250,14 +241,14 @@ class Engine:
             stage = self.plan.stages[id]
             who = f" of {stage.component}" if stage.component else ""
             text = f"no progress for {data['seconds']:.0f} s; process {data['pid']}{who} is {data['state']}"
-            self._tell("stage_warned", stage=stage.label, text=text)
+            self.events.tell("stage_warned", stage=stage.label, text=text)
         build = self.building.get(id)
         if build is None or kind != "progress":  # None: another shard of it has failed
             return
         if phase == "shard":
             build.done[index] = data["done"]
             data = {"done": sum(build.done.values()), "total": build.items, "unit": data["unit"]}
-        self._tell("stage_progress", stage=build.spec.label, **data)
+        self.events.tell("stage_progress", stage=build.spec.label, **data)
 
     def _on_outcome(self, outcome: Outcome) -> None:
         id, phase, _shard = outcome.task.tag
@@ -328,7 +319,7 @@ class Engine:
 
     def _keep(self, stage: Stage, artifact: Artifact, cached: bool) -> None:
         self.finished[stage.id] = (artifact, cached)
-        self._tell("stage_finished", stage=stage.label, record=stage_record(artifact, cached))
+        self.events.tell("stage_finished", stage=stage.label, record=stage_record(artifact, cached))
 
     def _fail(self, build: _Build, outcome: Outcome) -> None:
         spec = build.spec
@@ -366,7 +357,7 @@ class Engine:
         else:
             write_result(folder, result)
         self.results.append(result)
-        self._tell("row_finished", result=result, folder=folder)
+        self.events.tell("row_finished", result=result, folder=folder)
 
     def _below(self, row: RowPlan) -> Iterator[tuple[StageId, tuple[Artifact, bool]]]:
         """What lies under a cached stage was not asked for; the result tells of it all the same."""
@@ -389,17 +380,3 @@ def _subclasses(cls: type[Exception]) -> set[str]:
 
 # Errors whose message was written for the user: no traceback is needed.
 _KNOWN_ERRORS = _subclasses(HarnessError) | ERRORS
-
-
-def _cores() -> int:
-    """The cores that this process may use: on a cluster fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _device(wanted: str) -> str:
-    """Resolve ``auto`` without importing torch into this process."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if Path("/dev/nvidia0").exists() or Path("/dev/nvidiactl").exists() else "cpu"

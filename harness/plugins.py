@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import pluggy
 
@@ -29,6 +36,9 @@ KINDS = {
     "protocols": "protocol",
     "evaluators": "evaluator",
 }
+
+
+IMPORT_TOLD_S, IMPORT_LIMIT_S = 3.0, 60.0  # that a plugin's import may take before that is told, and at all
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ class Registry:
         loaded = Loaded(entry.name, entry.value, dist.name if dist else "?", dist.version if dist else "?")
         taken = self.manager.has_plugin(entry.name)  # then the one that has the name stays
         try:
-            module = entry.load()
+            with _told(entry), _limited(float(os.environ.get("HARNESS_IMPORT_LIMIT_S", IMPORT_LIMIT_S))):
+                module = entry.load()
             self.manager.register(module, name=entry.name)
             self.manager.check_pending()
             for kind in KINDS:
@@ -130,15 +141,67 @@ class Registry:
         check_roles(f"{KINDS[kind]} {name!r}", component.needs | getattr(component, "fit_needs", frozenset()))
         return component
 
-    def events(self, listeners: Sequence[object]) -> Any:
-        """The hooks of one run: those of all plugins and of the run's own listeners, of which the last speaks first."""
+    def events(self, listeners: Sequence[object]) -> Events:
+        """The events of one run, for all plugins and its own listeners; the last one hears them first."""
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
         for name, plugin in self.manager.list_name_plugin():
             manager.register(plugin, name=name)
         for listener in listeners:
             manager.register(listener, name=f"{type(listener).__name__} of this run")
-        return manager.hook
+        return Events(manager.hook)
+
+
+class Events:
+    """Tells listeners what happens in a run."""
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    def tell(self, event: str, **data: Any) -> None:
+        """Call every listener; one that fails, or wants to exit, loses the event and stops nobody else."""
+        for heard in reversed(getattr(self._hook, event).get_hookimpls()):
+            try:
+                heard.function(**{name: data[name] for name in heard.argnames})
+            except (Exception, SystemExit) as error:  # whatever a plugin raises
+                who = f"plugin {heard.plugin_name} failed on {event}"
+                warnings.warn(f"{who}: {type(error).__name__}: {error}", stacklevel=2)
+
+
+@contextlib.contextmanager
+def _told(entry: EntryPoint) -> Iterator[None]:
+    """Say so when an import takes long, or a person would wait and not know for what."""
+    text = f"plugin {entry.name} is still being imported ({entry.value})\n"
+    timer = threading.Timer(IMPORT_TOLD_S, sys.stderr.write, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer; only the main thread can be interrupted.
+
+    Raises:
+        TimeoutError: it did.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise TimeoutError(f"took more than {seconds:g} s to import")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def import_target(target: str) -> Any:

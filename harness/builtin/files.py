@@ -21,7 +21,7 @@ from harness.arrays import Images
 from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
 from harness.data.pairlists import PairList, read_pairs
-from harness.data.pictures import decode, read_file
+from harness.data.pictures import batches, decode, read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
 from harness.faces.crops import reference_landmarks
@@ -30,7 +30,6 @@ from harness.stats.intervals import PairIdentities
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
-BATCH = 64
 _TERMS = License("the data set's own terms")
 
 
@@ -208,18 +207,17 @@ def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable
     Raises:
         DataError: an image is not square, so it cannot be an ArcFace crop.
     """
-    start: int = 0
-    pending: list[Images] = []
-    for row, (image, place) in enumerate(zip(images, places, strict=True)):
-        height, width = image.shape[:2]
-        if height != width:
-            raise DataError(f"{place}: it has {width} x {height} px; expected a square ArcFace crop")
-        if pending and (pending[0].shape != image.shape or len(pending) == BATCH):
-            yield _batch(plan.rows(start, row), pending)
-            start, pending = row, []
-        pending.append(image)
-    if pending:
-        yield _batch(plan.rows(start, len(plan)), pending)
+    start = 0
+    for several in batches(map(_square, images, places)):
+        yield _batch(plan.rows(start, start + len(several)), several)
+        start += len(several)
+
+
+def _square(image: Images, place: str) -> Images:
+    height, width = image.shape[:2]
+    if height != width:
+        raise DataError(f"{place}: it has {width} x {height} px; expected a square ArcFace crop")
+    return image
 
 
 def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from harness.arrays import Images
+from harness.arrays import Images, Ints
 from harness.components import ImageBatch, License, Run, SamplePlan, Settings, Source
 from harness.data.folders import numeric_order, parquet_files
-from harness.data.pictures import SUFFIXES, decode, read_file
+from harness.data.parquet import ParquetImages
+from harness.data.pictures import SUFFIXES, batches, decode, read_file
 from harness.errors import DataError, InputError
-
-BATCH = 64
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_SCHEMA = pa.schema([("identity", pa.int64()), ("sample", pa.int64()), ("image", _IMAGE)])
 
 
 class ImagesSettings(Settings):
@@ -77,36 +70,34 @@ class ImagesSource(Source):
         return wanted
 
     @cached_property
-    def table(self) -> pa.Table | None:
-        """The table of a parquet dataset, or None for a folder tree.
+    def parquet(self) -> ParquetImages | None:
+        """The images of a parquet dataset, or None for a folder tree.
 
         Raises:
-            DataError: it is no such table, a value is missing, or an image is there twice.
+            DataError: it is no such dataset.
         """
         paths = parquet_files(self.settings.path)
-        if not paths:
-            return None
-        try:
-            table = pa.concat_tables([pq.read_table(path, schema=_SCHEMA) for path in paths])
-        except (OSError, pa.ArrowException) as error:
-            text = " ".join(f"expected columns identity, sample, image {{bytes, path}} ({error})".split())
-            raise DataError(f"{self.settings.path}: {text}") from error
-        self._check(table)
-        wanted = [self._wanted(int(identity)) for identity in table["identity"].to_pylist()]
-        return table.filter(pa.array(wanted))
+        return ParquetImages(paths, ("identity", "sample")) if paths else None
 
-    def _check(self, table: pa.Table) -> None:
-        places = list(zip(table["identity"].to_pylist(), table["sample"].to_pylist(), strict=True))
-        filled = pc.is_valid(pc.struct_field(table["image"], "bytes")).to_pylist()
-        missing = [row for row, place in enumerate(places) if None in place or not filled[row]]
-        if missing:
-            text = f"row {missing[0]} lacks its identity, sample or image"
-            raise DataError(f"{self.settings.path}: {text}; expected columns identity, sample, image {{bytes, path}}")
-        if len(set(places)) < len(places):
-            identity, sample = next(place for place, count in Counter(places).items() if count > 1)
-            raise DataError(
-                f"{self.settings.path}: sample {sample} of identity {identity} is there twice; number it anew"
-            )
+    @cached_property
+    def rows(self) -> tuple[Ints, Ints, Ints]:
+        """Identity, sample and row in the files of every image that is wanted of a parquet dataset, int64 [N] each.
+
+        Raises:
+            DataError: a value is missing, or an image is there twice.
+        """
+        assert self.parquet is not None
+        identities, samples = self.parquet.column("identity"), self.parquet.column("sample")
+        order = np.lexsort((samples, identities))
+        ordered = np.stack([identities[order], samples[order]], axis=1)
+        twice = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
+        if len(twice):
+            identity, sample = ordered[twice[0]].tolist()
+            text = f"sample {sample} of identity {identity} is there twice; number it anew"
+            raise DataError(f"{self.settings.path}: {text}")
+        first, last = self.settings.identities or (-np.inf, np.inf)
+        wanted = np.flatnonzero((identities >= first) & (identities < last))
+        return identities[wanted], samples[wanted], wanted
 
     def _wanted(self, identity: int) -> bool:
         if self.settings.identities is None:
@@ -117,54 +108,47 @@ class ImagesSource(Source):
     def identity(self) -> dict[str, Any]:
         """The files' bytes instead of their place."""
         state = hashlib.sha256()
-        if self.table is None:
-            for identity, sample, path in self.files:
-                state.update(f"{identity},{sample},".encode() + hashlib.sha256(read_file(path)).digest())
-        else:
-            for row in self.table.to_pylist():
-                state.update(f"{row['identity']},{row['sample']},".encode() + row["image"]["bytes"])
+        for identity, sample, data in self._encoded():
+            state.update(f"{identity},{sample},".encode() + data)
         return {"content": state.hexdigest(), "size_px": self.settings.size_px}
+
+    def _encoded(self) -> Iterator[tuple[int, int, bytes]]:
+        """What stands for each image in the digest."""
+        if self.parquet is None:
+            for identity, sample, path in self.files:
+                yield identity, sample, hashlib.sha256(read_file(path)).digest()
+            return
+        identities, samples, rows = (column.tolist() for column in self.rows)
+        yield from zip(identities, samples, self.parquet.encoded(rows), strict=True)
 
     def plan(self, run: Run) -> SamplePlan:
         """Every image, by identity and sample."""
-        if self.table is not None:
-            return SamplePlan(self.table["identity"].to_numpy(), self.table["sample"].to_numpy())
+        if self.parquet is not None:
+            return SamplePlan(*self.rows[:2])
         listed = np.array([(identity, sample) for identity, sample, _ in self.files], dtype=np.int64).reshape(-1, 2)
         return SamplePlan(listed[:, 0], listed[:, 1])
 
     def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
         """Read the planned images; consecutive ones of one size share a batch."""
-        read = self._reader()
-        at: int = 0
-        pending: list[Images] = []
-        for row in range(len(plan)):
-            image = read(int(plan.identities[row]), int(plan.samples[row]))
-            if pending and (pending[0].shape != image.shape or len(pending) == BATCH):
-                yield _batch(plan.rows(at, row), pending)
-                at, pending = row, []
-            pending.append(image)
-        if pending:
-            yield _batch(plan.rows(at, len(plan)), pending)
+        at, size_px = 0, self.settings.size_px
+        images = (decode(data, where) for data, where in self._read(plan))
+        for several in batches(images if size_px is None else (square(image, size_px) for image in images)):
+            rows = plan.rows(at, at + len(several))
+            yield ImageBatch(rows.identities, rows.samples, np.stack(several))
+            at += len(several)
 
-    def _reader(self) -> Callable[[int, int], Images]:
-        if self.table is None:
-            places = {(identity, sample): path for identity, sample, path in self.files}
-
-            def fetch(key: tuple[int, int]) -> tuple[bytes, str]:
-                return read_file(places[key]), str(places[key])
-        else:
-            columns = zip(self.table["identity"].to_pylist(), self.table["sample"].to_pylist(), strict=True)
-            rows = {key: row for row, key in enumerate(columns)}
-            images, where = self.table["image"], self.settings.path
-
-            def fetch(key: tuple[int, int]) -> tuple[bytes, str]:
-                return images[rows[key]].as_py()["bytes"], f"{where}: identity {key[0]}, sample {key[1]}"
-
-        def read(identity: int, sample: int) -> Images:
-            image = decode(*fetch((identity, sample)))
-            return image if self.settings.size_px is None else square(image, self.settings.size_px)
-
-        return read
+    def _read(self, plan: SamplePlan) -> Iterator[tuple[bytes, str]]:
+        """Encoded images, and what names them in errors."""
+        keys = list(zip(plan.identities.tolist(), plan.samples.tolist(), strict=True))
+        if self.parquet is None:
+            files = {(identity, sample): path for identity, sample, path in self.files}
+            yield from ((read_file(files[key]), str(files[key])) for key in keys)
+            return
+        identities, samples, rows = (column.tolist() for column in self.rows)
+        places = dict(zip(zip(identities, samples, strict=True), rows, strict=True))
+        data = self.parquet.encoded([places[key] for key in keys])
+        for (identity, sample), image in zip(keys, data, strict=True):
+            yield image, f"{self.settings.path}: identity {identity}, sample {sample}"
 
 
 def square(image: Images, size_px: int) -> Images:
@@ -176,7 +160,3 @@ def square(image: Images, size_px: int) -> Images:
     top, left = (height - side) // 2, (width - side) // 2
     cut = Image.fromarray(image[top : top + side, left : left + side])
     return np.asarray(cut.resize((size_px, size_px), Image.Resampling.LANCZOS))
-
-
-def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:
-    return ImageBatch(plan.identities, plan.samples, np.stack(images))

@@ -41,32 +41,28 @@ def compare(rows: tuple[str, ...], against: str | None, format_: str, picture: P
         raise click.UsageError(f"give two rows, or --against ROW; got {len(rows)}")
     if picture is not None:
         raise click.UsageError("--picture needs --against")
-    from harness.reading import comparison_tables, tables
+    from harness.reading import comparison_tables, output
     from harness.reading.comparison import compare as compare_rows
 
     comparison = compare_rows(workdir, *rows)
     if format_ == "table":
-        from rich.console import Console
-
-        width = None if sys.stdout.isatty() else tables.file_width()
-        comparison_tables.render(comparison, Console(highlight=False, width=width))
+        comparison_tables.render(comparison, output.stdout())
         return
+    output.replace_unknown(sys.stdout)
     make = {"json": comparison_tables.to_json, "markdown": comparison_tables.to_markdown}[format_]
     click.echo(make(comparison), nl=False)
 
 
 def _against(reference: str, rows: tuple[str, ...], format_: str, picture: Path | None, workdir: Path) -> None:
-    from harness.reading import against_tables, tables
+    from harness.reading import against_tables, output
     from harness.reading.against import compare_against
 
     found = compare_against(workdir, reference, rows)
     if picture is not None:
         picture.write_bytes(against_tables.picture(found))
     if format_ == "table":
-        from rich.console import Console
-
-        width = None if sys.stdout.isatty() else tables.file_width()
-        against_tables.render(found, Console(highlight=False, width=width))
+        against_tables.render(found, output.stdout())
         return
+    output.replace_unknown(sys.stdout)
     make = {"json": against_tables.to_json, "markdown": against_tables.to_markdown}[format_]
     click.echo(make(found), nl=False)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from harness.reading.escape import visible
+
 if TYPE_CHECKING:
     from harness.data.survey import Findings, Summary
 
@@ -44,7 +46,8 @@ def check(source: Path, audit: bool, as_json: bool) -> None:
     from harness.data.datasets import open_dataset
     from harness.data.survey import check as look
 
-    found = look(open_dataset(source), MTCNNAligner() if audit else None)
+    faults: list[str] = []
+    found = look(open_dataset(source, faults), MTCNNAligner() if audit else None, faults=faults)
     click.echo(json.dumps(found.as_json(), indent=1) if as_json else _findings_text(found))
     sys.exit(1 if found.problems else 0)
 
@@ -56,7 +59,7 @@ def convert(source: Path, folder: Path) -> None:
     """Write SOURCE as parquet into FOLDER; the bytes of every image are kept."""
     from harness.data.transfer import convert as write
 
-    click.echo(f"wrote {write(source, folder)} images to {folder}")
+    click.echo(visible(f"wrote {write(source, folder)} images to {folder}"))
 
 
 @data.command()
@@ -73,7 +76,7 @@ def pack(source: Path, target: Path, dialect: Literal["python2", "python3"]) -> 
     """Write a folder with pairs as TARGET.bin, or a folder per identity as TARGET.rec, .idx and .lst."""
     from harness.data.transfer import pack as write
 
-    click.echo(f"wrote {write(source, target, dialect)} images to {target}")
+    click.echo(visible(f"wrote {write(source, target, dialect)} images to {target}"))
 
 
 @data.command()
@@ -83,7 +86,7 @@ def unpack(source: Path, folder: Path) -> None:
     """Write the images of a .bin or .rec file into FOLDER, their bytes kept; a .bin with its pairs.csv."""
     from harness.data.transfer import unpack as write
 
-    click.echo(f"wrote {write(source, folder)} images to {folder}")
+    click.echo(visible(f"wrote {write(source, folder)} images to {folder}"))
 
 
 def _summary_text(summary: Summary) -> str:
@@ -99,7 +102,7 @@ def _summary_text(summary: Summary) -> str:
     if summary.unreadable:
         lines.append(f"unreadable  {summary.unreadable:,}; `harness data check` names them")
     lines.append(f"content     {summary.content}")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _findings_text(found: Findings) -> str:
@@ -112,7 +115,7 @@ def _findings_text(found: Findings) -> str:
             f"shift ({right:+.1f}, {down:+.1f}) px, {audit.warm:.0%} of {audit.colored} with more red than blue"
         )
     lines += [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
-    return "\n".join(lines if found.problems else [*lines, "no problem found"])
+    return "\n".join(map(visible, lines if found.problems else [*lines, "no problem found"]))
 
 
 def _counts(counts: dict[str, int]) -> str:

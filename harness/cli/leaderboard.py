@@ -27,15 +27,16 @@ def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path)
 
     A rank needs three seeds and, per metric, the same protocol, recipe and dataset size.
     """
-    from harness.reading import formats, tables
+    from harness.reading import formats, output, tables
+    from harness.reading.escape import visible
     from harness.reading.leaderboard import load
 
     board = load(workdir, suite, published=published)
     if format_ == "table":
-        from rich.console import Console
-
-        width = None if sys.stdout.isatty() else tables.file_width()
-        tables.render(board, Console(highlight=False, width=width))
+        tables.render(board, output.stdout())
         return
+    for text in board.damaged if format_ == "csv" else ():  # the other formats have a place for it
+        click.echo(f"warning: {visible(text)}; left out", err=True)
+    output.replace_unknown(sys.stdout)
     make = {"json": formats.to_json, "csv": formats.to_csv, "markdown": formats.to_markdown}[format_]
     click.echo(make(board), nl=False)

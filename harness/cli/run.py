@@ -10,6 +10,7 @@ import click
 import harness
 from harness.cli.options import workdir_option
 from harness.cli.signals import signals_raise
+from harness.errors import DataError
 from harness.graph import STAGES
 
 suite_argument = click.argument("suite", type=click.Path(path_type=Path))
@@ -24,6 +25,20 @@ set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALU
 @click.option("--until", type=click.Choice(STAGES), help="Stop after this kind of stage.")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core, one on a GPU.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Without progress for so long, a stage fails.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="What one worker may hold. Default: nearly all that the machine has.",
+)
 def run(
     suite: Path,
     workdir: Path,
@@ -32,12 +47,22 @@ def run(
     until: str | None,
     workers: int | None,
     device: str,
+    patience: float,
+    memory: float | None,
 ) -> None:
     """Run a SUITE; start it again after an interruption and it goes on where it was."""
     try:
         with signals_raise():
             results = harness.run(
-                suite, workdir=workdir, set=overrides, only=only, until=until or "", workers=workers, device=device
+                suite,
+                workdir=workdir,
+                set=overrides,
+                only=only,
+                until=until or "",
+                workers=workers,
+                device=device,
+                patience_minutes=patience,
+                memory_gib=memory,
             )
     except KeyboardInterrupt:
         click.echo("stopped; run the same command again and it goes on from here", err=True)
@@ -58,9 +83,11 @@ def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
     store = Store(workdir / "store")
     there = 0
     for stage in planned.stages.values():
-        artifact = store.find(*stage.id)
-        there += artifact is not None
-        state = "cached " if artifact else "missing"
+        try:
+            state = "cached " if store.find(*stage.id) else "missing"
+        except DataError:
+            state = "damaged"
+        there += state == "cached "
         click.echo(f"{state}  {stage.kind:9} {stage.key}  {stage.label}")
     rows = len(planned.rows)
     click.echo(f"{rows} rows x {len(planned.suite.seeds)} seeds, {len(planned.stages)} stages, {there} of them cached")

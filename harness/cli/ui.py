@@ -95,8 +95,10 @@ def _child(
     """
     from harness.tracking.uris import has_secrets
 
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if has_secrets(uri) else {}
-    child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, preexec_fn=_end_with_parent, **pipe)
+    out, err = (subprocess.PIPE, subprocess.STDOUT) if has_secrets(uri) else (None, None)
+    child = subprocess.Popen(
+        command, env=env, cwd=folder, stdout=out, stderr=err, start_new_session=True, preexec_fn=_end_with_parent
+    )
     printer = threading.Thread(target=_print, args=(child, uri), daemon=True)
     printer.start()
     try:

@@ -21,6 +21,8 @@ from harness.data.pickles import Array, Blob, read_blob, read_pickle
 from harness.data.pictures import MAX_BYTES, decode
 from harness.errors import DataError, InputError
 
+MAX_REPEATS = 64  # times that an image may come on average: a list can name one place for ever
+
 Dialect = Literal["python2", "python3"]
 
 
@@ -48,6 +50,9 @@ class BinFile:
             if not pair or not isinstance(value[0], list) or not isinstance(value[1], list | Array):
                 raise DataError(f"{path}: not a verification file; expected a pair (images, issame) of lists")
             self._blobs = [self._blob(item, index) for index, item in enumerate(value[0])]
+            if (total := sum(blob.length for blob in self._blobs)) > MAX_REPEATS * size:
+                text = f"{len(self._blobs):,} images of {total:,} bytes together in {size:,}"
+                raise DataError(f"{path}: {text}; each may be there {MAX_REPEATS} times at most")
             self.same = self._labels(value[1], file)
         images, pairs = len(self._blobs), len(self.same)
         if images % 2:
@@ -70,6 +75,8 @@ class BinFile:
         if isinstance(labels, Array):
             if labels.data is None or labels.dtype != "b1":
                 raise DataError(f"{self.path}: issame is an array of another kind than bool")
+            if labels.data.length > len(self._blobs):  # before every byte becomes an object
+                raise DataError(f"{self.path}: {len(self._blobs)} images and {labels.data.length} labels")
             labels = list(read_blob(file, labels.data, f"{self.path}: issame"))
         for index, label in enumerate(labels):
             if not isinstance(label, int) or label not in (0, 1):
@@ -90,9 +97,21 @@ class BinFile:
         Raises:
             DataError: the file was changed since it was opened.
         """
-        with _open(self.path) as file:
+        with self.opened() as file:
             for index in range(len(self)) if indices is None else indices:
-                yield read_blob(file, self._blobs[index], self.place(index))
+                yield self.read(file, index)
+
+    def opened(self) -> BinaryIO:
+        """The file, to read from."""
+        return _open(self.path)
+
+    def read(self, file: BinaryIO, index: int) -> bytes:
+        """The encoded bytes of one image of the opened file.
+
+        Raises:
+            DataError: the file was changed since its list was read.
+        """
+        return read_blob(file, self._blobs[index], self.place(index))
 
     def images(self, indices: Iterable[int] | None = None) -> Iterator[Images]:
         """Images (default: all), uint8 RGB [H, W, 3], one at a time.

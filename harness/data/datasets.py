@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,12 @@ from harness.data.bins import BinFile, pair_identities
 from harness.data.folders import numeric_order, parquet_files
 from harness.data.ijb import IJBFolder, Release, find_release
 from harness.data.pairlists import LISTS, PairList, read_named_pairs, read_pairs
-from harness.data.pictures import MAX_BYTES, SUFFIXES, read_file
+from harness.data.parquet import ParquetImages
+from harness.data.pictures import SUFFIXES, read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError, InputError
+
+T = TypeVar("T")
 
 
 class DataSet(ABC):
@@ -54,8 +57,19 @@ class DataSet(ABC):
         return len(self.identities)
 
     @abstractmethod
+    def attempts(self) -> Iterator[bytes | DataError]:
+        """The encoded images in order; in the place of one that cannot be read, what is wrong with it."""
+
     def encoded(self) -> Iterator[bytes]:
-        """The encoded images in order."""
+        """The encoded images in order.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        for data in self.attempts():
+            if isinstance(data, DataError):
+                raise data
+            yield data
 
     @abstractmethod
     def place(self, index: int) -> str:
@@ -103,9 +117,10 @@ class BinData(DataSet):
         self.a = np.arange(0, len(self.file), 2, dtype=np.int64)
         self.b = self.a + 1
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The images in the order of the file."""
-        return self.file.encoded()
+        with self.file.opened() as file:
+            yield from _attempts(lambda index: self.file.read(file, index), range(len(self)))
 
     def place(self, index: int) -> str:
         """File and index."""
@@ -121,16 +136,17 @@ class RecordData(DataSet):
 
     kind = "recordio"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, faults: list[str] | None = None) -> None:
         super().__init__(path)
         self.file = RecordFile(path)
-        keys, identities, offsets = self.file.images()
+        keys, identities, offsets = self.file.images(faults)
         order = np.lexsort((keys, identities))
         self.keys, self.identities, self.offsets = keys[order], identities[order], offsets[order]
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The images by identity and key."""
-        return (record.data for record in self.file.read_at(self.offsets.tolist()))
+        with self.file.opened() as file:
+            yield from _attempts(lambda offset: self.file.record(file, offset).data, self.offsets.tolist())
 
     def place(self, index: int) -> str:
         """File and key."""
@@ -166,9 +182,9 @@ class FolderData(DataSet):
             text = f"expected NAME/IMAGE with one of {', '.join(sorted(SUFFIXES))}, *.parquet, {' or '.join(LISTS)}"
             raise InputError(f"{path}: no image found; {text}")
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The files, by person and number."""
-        return map(read_file, self.files)
+        return _attempts(read_file, self.files)
 
     def place(self, index: int) -> str:
         """The file."""
@@ -186,9 +202,9 @@ class PairFolderData(DataSet):
         self.identities, self.a, self.b = self.list.identities, self.list.a, self.list.b
         self.same = self.list.same
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The listed files in the order of the list."""
-        return map(read_file, self.list.files)
+        return _attempts(read_file, self.list.files)
 
     def place(self, index: int) -> str:
         """The file."""
@@ -203,53 +219,24 @@ class ParquetData(DataSet):
 
     kind = "parquet"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, faults: list[str] | None = None) -> None:
         super().__init__(path)
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self.files = parquet_files(path)
-        parts: list[Any] = []
         pairs = path / "pairs.csv"
         self.named = not pairs.is_file()
-        for file in self.files:
-            try:
-                column = pq.read_table(file, columns=["identity"])["identity"]
-                parts.append(column.to_numpy().astype(np.int64))
-                pq.ParquetFile(file).schema_arrow.field("image").type.field("bytes")
-            except (OSError, KeyError, pa.ArrowException, AttributeError, ValueError, TypeError) as error:
-                text = f"expected parquet with identity and image {{bytes, path}} ({error})"
-                raise DataError(f"{file}: {' '.join(text.split())}") from error
-        self.identities = np.concatenate(parts)
-        self._ends = np.cumsum([len(part) for part in parts])
+        self.images = ParquetImages(parquet_files(path), ("identity",), faults if self.named else None)
+        self.identities = self.images.column("identity")
         if not len(self):
             raise DataError(f"{path}: its parquet files hold no image")
         if not self.named:
-            names = [name for file in self.files for name in _image_paths(file)]
-            self.a, self.b, self.same = read_named_pairs(pairs, names)
+            self.a, self.b, self.same = read_named_pairs(pairs, self.images.names())
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The images, file by file."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        index = 0
-        for file in self.files:
-            try:
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["image"]):
-                    for image in batch.column(0):
-                        data = (image.as_py() or {}).get("bytes")
-                        if data is None or len(data) > MAX_BYTES:
-                            raise DataError(f"{self.place(index)}: no image, or one of more than {MAX_BYTES:,} bytes")
-                        yield data
-                        index += 1
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{file}: damaged parquet ({' '.join(str(error).split())})") from error
+        return self.images.attempts()
 
     def place(self, index: int) -> str:
         """File and row."""
-        file = int(np.searchsorted(self._ends, index, side="right"))
-        return f"{self.files[file]}: row {index - (self._ends[file - 1] if file else 0)}"
+        return self.images.place(index)
 
 
 class IJBData(DataSet):
@@ -279,9 +266,9 @@ class IJBData(DataSet):
         faces, pairs = self.folder.faces, self.folder.pairs
         yield from (faces.template, faces.media, faces.landmarks, faces.score, pairs.a, pairs.b, pairs.same)
 
-    def encoded(self) -> Iterator[bytes]:
+    def attempts(self) -> Iterator[bytes | DataError]:
         """The images in the order of the files."""
-        return (read_file(self.folder.image(index)) for index in range(len(self)))
+        return _attempts(read_file, map(self.folder.image, range(len(self))))
 
     def place(self, index: int) -> str:
         """The file."""
@@ -297,8 +284,11 @@ class IJBData(DataSet):
         return out
 
 
-def open_dataset(path: Path) -> DataSet:
+def open_dataset(path: Path, faults: list[str] | None = None) -> DataSet:
     """Open a data set; its format is recognized by suffix and content of the folder.
+
+    Args:
+        faults: what is wrong with a parquet file or a record is appended, and it is left out; default: it is raised.
 
     Raises:
         InputError: it is none of the formats.
@@ -310,7 +300,7 @@ def open_dataset(path: Path) -> DataSet:
         if path.suffix.lower() == ".bin":
             return BinData(path)
         if path.suffix.lower() == ".rec":
-            return RecordData(path)
+            return RecordData(path, faults)
     if not path.is_dir():
         raise InputError(f"{path}: expected a .bin or .rec file, or a folder")
     if release := find_release(path):
@@ -318,15 +308,18 @@ def open_dataset(path: Path) -> DataSet:
     if any((path / name).is_file() for name in LISTS) and not parquet_files(path):
         return PairFolderData(path)
     if (path / "train.rec").is_file():
-        return RecordData(path)
-    return ParquetData(path) if parquet_files(path) else FolderData(path)
+        return RecordData(path, faults)
+    return ParquetData(path, faults) if parquet_files(path) else FolderData(path)
 
 
-def _image_paths(file: Path) -> list[Any]:
-    import pyarrow.parquet as pq
-
-    column = pq.ParquetFile(file).read(columns=["image.path"])["image"]
-    return [(image or {}).get("path") for image in column.to_pylist()]
+def _attempts(read: Callable[[T], bytes], places: Iterable[T]) -> Iterator[bytes | DataError]:
+    """What lies at each place, or what is wrong with it."""
+    for place in places:
+        try:
+            data: bytes | DataError = read(place)
+        except DataError as error:
+            data = error
+        yield data
 
 
 def content(dataset: DataSet) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The parquet files of a data set."""
+    """The parquet files of a data set, or what has their names."""
     return sorted(folder.glob("*.parquet")) or sorted(folder.glob("shards/*.parquet"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ SUFFIX_OF = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "PPM
 SUFFIXES = frozenset({*SUFFIX_OF.values(), ".jpeg", ".pgm", ".tiff"})
 MAX_SIDE_PX = 4096  # a kilobyte of PNG can claim gigabytes of pixels; no face crop comes near this side
 MAX_BYTES = 1 << 26  # of one encoded image: as much as MAX_SIDE_PX need without compression
+_TIFF_TILE = (322, 323)  # tags of width and length: a small image may lie in a huge tile
+BATCH = 64  # images that are decoded at once
+MAX_BATCH_PX = 1 << 26  # and their pixels together: 64 of 1024 px a side, 200 MB
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,20 @@ def decode(data: bytes, where: str) -> Images:
         return np.asarray(image.convert("RGB"))
 
 
+def batches(images: Iterable[Images]) -> Iterator[list[Images]]:
+    """Consecutive images of one size, at most ``BATCH`` and with at most ``MAX_BATCH_PX`` together."""
+    pending: list[Images] = []
+    for image in images:
+        height, width = image.shape[:2]
+        full = len(pending) == BATCH or (len(pending) + 1) * height * width > MAX_BATCH_PX
+        if pending and (full or pending[0].shape != image.shape):
+            yield pending
+            pending = []
+        pending.append(image)
+    if pending:
+        yield pending
+
+
 @contextmanager
 def _opened(data: bytes, where: str) -> Iterator[tuple[Image, Header]]:
     from PIL import Image, UnidentifiedImageError
@@ -93,6 +110,8 @@ def _opened(data: bytes, where: str) -> Iterator[tuple[Image, Header]]:
                 if max(image.size) > MAX_SIDE_PX:
                     size = f"{image.width} x {image.height} px"
                     raise DataError(f"{where}: the image claims {size}; at most {MAX_SIDE_PX} px a side are read")
+                if max(map(int, (getattr(image, "tag_v2", {}).get(tag, 0) for tag in _TIFF_TILE))) > MAX_SIDE_PX:
+                    raise DataError(f"{where}: the image claims larger tiles than {MAX_SIDE_PX} px a side")
                 yield image, header
     except DataError:
         raise

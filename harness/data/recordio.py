@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from harness.arrays import Ints
+from harness.data.lines import numbered_lines
 from harness.data.pictures import MAX_BYTES
 from harness.errors import DataError, InputError
 
@@ -33,7 +34,7 @@ _HEADER = struct.Struct("<IfQQ")
 _LENGTH_BITS = 29
 MAX_PART = (1 << _LENGTH_BITS) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
-_LINE = 4096  # bytes of the longest line of an .idx or .lst file
+MAX_LABELS = 1024  # of one record: one or two in use
 MAX_LABEL = 1 << 24  # labels are stored as float32, which holds no larger integer exactly
 
 
@@ -74,6 +75,8 @@ def unpack_record(payload: bytes, where: str) -> Record:
     left = len(payload) - _HEADER.size
     if 4 * flag > left:
         raise DataError(f"{where}: {flag:,} labels are declared, and the {left:,} bytes left hold {left // 4:,}")
+    if flag > MAX_LABELS:
+        raise DataError(f"{where}: {flag:,} labels are declared; at most {MAX_LABELS:,} are read")
     labels = struct.unpack_from(f"<{flag}f", payload, _HEADER.size)
     return Record(labels, payload[_HEADER.size + 4 * flag :], number, second, vector=True)
 
@@ -133,7 +136,7 @@ class RecordFile:
         return ((key, offset) for key, (offset, _) in enumerate(self.scan()))
 
     def _read_index(self, index: Path) -> Iterator[tuple[int, int]]:
-        for number, line in _lines(index):
+        for number, line in numbered_lines(index):
             fields = line.split()
             numbers = all(field.isascii() and field.isdigit() and len(field) < 19 for field in fields)
             if len(fields) != 2 or not numbers:
@@ -175,17 +178,31 @@ class RecordFile:
         Raises:
             DataError: a record is damaged or cut.
         """
-        with self.path.open("rb") as file:
+        with self.opened() as file:
             for offset in offsets:
-                file.seek(int(offset))
-                yield unpack_record(self._payload(file, int(offset)), self.place(int(offset)))
+                yield self.record(file, int(offset))
+
+    def opened(self) -> BinaryIO:
+        """The file, to read from."""
+        return self.path.open("rb")
+
+    def record(self, file: BinaryIO, offset: int) -> Record:
+        """The record at a byte offset of the opened file.
+
+        Raises:
+            DataError: it is damaged or cut.
+        """
+        return unpack_record(self._payload(file, offset), self.place(offset))
 
     def place(self, offset: int) -> str:
         """Names the record at ``offset`` in messages."""
         return f"{self.path}: record at byte {offset:,}"
 
-    def images(self) -> tuple[Ints, Ints, Ints]:
+    def images(self, faults: list[str] | None = None) -> tuple[Ints, Ints, Ints]:
         """Keys, identities and offsets of all images, int64 [N] each, in the order of keys; no image is read.
+
+        Args:
+            faults: what is wrong with a record is appended, and the record left out; default: it is raised.
 
         Raises:
             DataError: the file is damaged, a label is no identity, or the header record names records that are missing.
@@ -195,8 +212,15 @@ class RecordFile:
         identities = np.empty(len(keys), dtype=np.int64)
         with self.path.open("rb") as file:
             for place in np.argsort(offsets, kind="stable"):  # in the order of the file: disks read ahead
-                identities[place] = self._identity(file, int(offsets[place]), int(keys[place]))
-        return keys, identities, offsets
+                try:
+                    identities[place] = self._identity(file, int(offsets[place]), int(keys[place]))
+                except DataError as error:
+                    if faults is None:
+                        raise
+                    faults.append(str(error))
+                    identities[place] = -1
+        sound = identities >= 0
+        return keys[sound], identities[sound], offsets[sound]
 
     def _image_rows(self) -> slice:
         """Which rows of the index are images: those that a header record names, or all."""
@@ -219,7 +243,7 @@ class RecordFile:
         if part == _WHOLE and length >= _HEADER.size + 4:
             head = file.read(_HEADER.size + 4)  # enough, and an image costs no more than this
             flag, label, _, _ = _HEADER.unpack_from(head)
-            if 4 * flag > length - _HEADER.size:
+            if flag > MAX_LABELS or 4 * flag > length - _HEADER.size:
                 unpack_record(self._payload(file, offset), self.place(offset))  # says what is wrong
             label = struct.unpack_from("<f", head, _HEADER.size)[0] if flag else label
         else:
@@ -357,26 +381,10 @@ def read_lst(path: Path) -> Iterator[tuple[int, float, str]]:
     Raises:
         DataError: a line is something else, or not UTF-8; the message names it.
     """
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         fields = line.rstrip("\r\n").split("\t")
         try:
             yield int(fields[0]), float(fields[1]), fields[-1]
         except (ValueError, IndexError):
             text = f"{line[:80]!r}; expected a key, a label and a name, separated by tabs"
             raise DataError(f"{path}: line {number}: {text}") from None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines (from 1) that are not empty."""
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(_LINE):
-            number += 1
-            if len(line) == _LINE and not line.endswith(b"\n"):
-                raise DataError(f"{path}: line {number} is longer than {_LINE} bytes")
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                raise DataError(f"{path}: line {number} is not UTF-8 text") from None
-            if text.strip():
-                yield number, text

@@ -6,13 +6,14 @@ Letters: N images, S side of a crop in pixels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.arrays import Images, Ints
+from harness.coding import pixel_digest
 from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.components.run import Run
@@ -20,7 +21,6 @@ from harness.data.datasets import DataSet, FolderData, RecordData, content
 from harness.data.pictures import decode, read_header
 from harness.data.recordio import unpack_record
 from harness.errors import DataError
-from harness.coding import pixel_digest
 from harness.faces.crops import REFERENCE_SIZE_PX, reference_landmarks
 
 if TYPE_CHECKING:
@@ -126,23 +126,27 @@ def summarize(dataset: DataSet) -> Summary:
 
 
 def check(
-    dataset: DataSet, audit: Aligner | None = None, advance: Callable[[int], None] = lambda count: None
+    dataset: DataSet,
+    audit: Aligner | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+    faults: Sequence[str] = (),
 ) -> Findings:
     """Decode every image and look for faults.
 
     Args:
         audit: finds faces, to measure alignment and color order as well; None leaves that out.
         advance: is told how many images were read.
+        faults: what was wrong with it when it was opened.
     """
     found = Findings(images=len(dataset))
     sizes: Counter[str] = Counter()
-    digests, sample, damaged = bytearray(), list[Images](), list[str]()
+    digests, sample, damaged = bytearray(), list[Images](), _Listed()
     step = -(-len(dataset) // AUDIT_IMAGES)
-    for index, data in enumerate(dataset.encoded()):
+    for index, data in enumerate(dataset.attempts()):
         try:
-            image = decode(data, dataset.place(index))
+            image = decode(_sound(data), dataset.place(index))
         except DataError as error:
-            damaged.append(str(error))
+            damaged.add(str(error))
             digests += index.to_bytes(16, "little")  # equal to no other
         else:
             sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
@@ -152,7 +156,8 @@ def check(
                 sample.append(dataset.crop(image, index).copy())
         advance(1)
     found.sizes = dict(sizes.most_common())
-    found.problems += _first(damaged, "images cannot be read")
+    found.problems += _Listed(faults).lines("files and records cannot be read")
+    found.problems += damaged.lines("images cannot be read")
     _judge_sizes(dataset, found)
     _judge_names(dataset, found)
     _judge_index(dataset, found)
@@ -173,8 +178,9 @@ def _judge_sizes(dataset: DataSet, found: Findings) -> None:
 
 def _judge_names(dataset: DataSet, found: Findings) -> None:
     if isinstance(dataset, FolderData):
-        found.problems += _first(dataset.clashes, "pairs of names clash on other file systems")
-        found.problems += _first([f"{person}: no image in it" for person in dataset.empty], "identities are empty")
+        found.problems += _Listed(dataset.clashes).lines("pairs of names clash on other file systems")
+        empty = _Listed(f"{person}: no image in it" for person in dataset.empty)
+        found.problems += empty.lines("identities are empty")
         if dataset.others:
             found.notes.append(f"{dataset.others} files and folders are not NAME/IMAGE and were not read")
 
@@ -182,15 +188,19 @@ def _judge_names(dataset: DataSet, found: Findings) -> None:
 def _judge_index(dataset: DataSet, found: Findings) -> None:
     if not isinstance(dataset, RecordData):
         return
-    file, records, empty = dataset.file, 0, list[str]()
-    for offset, payload in file.scan():
-        record = unpack_record(payload, file.place(offset))
-        if records and record.vector and not record.data and record.labels[0] >= record.labels[-1]:  # a range of keys
-            empty.append(f"{file.place(offset)}: an identity without images")
-        records += 1
+    file, records, empty = dataset.file, 0, _Listed()
+    try:
+        for offset, payload in file.scan():
+            record = unpack_record(payload, file.place(offset))
+            if records and record.vector and not record.data and record.labels[0] >= record.labels[-1]:  # keys
+                empty.add(f"{file.place(offset)}: an identity without images")
+            records += 1
+    except DataError as error:  # where the next record starts is not known then
+        found.problems.append(f"records cannot be counted: {error}")
+        return
     if records != len(file.index[0]):
         found.problems.append(f"{file.path}: {records} records, of which the index lists {len(file.index[0])}")
-    found.problems += _first(empty, "identities are empty")
+    found.problems += empty.lines("identities are empty")
 
 
 def _judge_duplicates(dataset: DataSet, digests: Any, found: Findings) -> None:
@@ -198,14 +208,14 @@ def _judge_duplicates(dataset: DataSet, digests: Any, found: Findings) -> None:
     groups = list(_equal_rows(digests))
     for index in np.flatnonzero((digests[dataset.a] == digests[dataset.b]).all(axis=1) & ~dataset.same)[:NAMED]:
         found.problems.append(f"pair {index} is said to show two people, and its images have the same pixels")
-    across: list[str] = []
+    across = _Listed()
     within = 0
     for group in groups:
         people = len(np.unique(dataset.identities[group]))
         within += len(group) - 1
         if people > 1 and dataset.named:
-            across.append(f"{' = '.join(dataset.place(index) for index in group[:3].tolist())}: {people} identities")
-    found.problems += _first(across, "images are there under several identities")
+            across.add(f"{' = '.join(dataset.place(index) for index in group[:3].tolist())}: {people} identities")
+    found.problems += across.lines("images are there under several identities")
     if within:
         found.notes.append(f"{within} images repeat the pixels of another")
 
@@ -220,10 +230,30 @@ def _equal_rows(digests: Any) -> Iterator[Ints]:
             yield np.sort(group)
 
 
-def _first(messages: list[str], what: str) -> list[str]:
-    """The first messages, and how many there are when there are more."""
-    more = [f"{len(messages)} {what}; the first {NAMED} are listed"] if len(messages) > NAMED else []
-    return more + messages[:NAMED]
+class _Listed:
+    """Messages of one kind: the first are kept, the rest is counted."""
+
+    def __init__(self, messages: Iterable[str] = ()) -> None:
+        self.first: list[str] = []
+        self.count = 0
+        for message in messages:
+            self.add(message)
+
+    def add(self, message: str) -> None:
+        self.count += 1
+        if self.count <= NAMED:
+            self.first.append(message)
+
+    def lines(self, what: str) -> list[str]:
+        """The first messages, after how many there are when there are more."""
+        more = [f"{self.count} {what}; the first {NAMED} are listed"] if self.count > NAMED else []
+        return more + self.first
+
+
+def _sound(data: bytes | DataError) -> bytes:
+    if isinstance(data, DataError):
+        raise data
+    return data
 
 
 def audit_images(images: Sequence[Images], aligner: Aligner) -> Audit:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +34,11 @@ def convert(source: Path, folder: Path) -> int:
     dataset = open_dataset(source)
     if isinstance(dataset, IJBData):
         raise InputError(f"{source}: its templates and landmarks would be lost; use the {dataset.kind} folder as it is")
-    _new_folder(folder)
-    (folder / "shards").mkdir()
-    names = _write_shards(dataset, folder / "shards")
-    if len(dataset.a):
-        _write_pairs(folder, dataset, names)
+    with _new_folder(folder) as made:
+        (made / "shards").mkdir()
+        names = _write_shards(dataset, made / "shards")
+        if len(dataset.a):
+            _write_pairs(made, dataset, names)
     return len(dataset)
 
 
@@ -83,15 +86,15 @@ def unpack(source: Path, folder: Path) -> int:
     dataset = open_dataset(source)
     if not isinstance(dataset, BinData | RecordData):
         raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
-    _new_folder(folder)
     names: list[str] = []
-    for name, data in _named(dataset):
-        target = folder / name
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(data)
-        names.append(name)
-    if isinstance(dataset, BinData):
-        _write_pairs(folder, dataset, names)
+    with _new_folder(folder) as made:
+        for name, data in _named(dataset):
+            target = made / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(data)
+            names.append(name)
+        if isinstance(dataset, BinData):
+            _write_pairs(made, dataset, names)
     return len(names)
 
 
@@ -145,7 +148,20 @@ def _write_pairs(folder: Path, dataset: DataSet, names: list[str]) -> None:
             writer.writerow([names[first], names[second], int(same)])
 
 
-def _new_folder(folder: Path) -> None:
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside it to write into, which takes its place when all is written; else nothing is left.
+
+    Who is killed leaves ``.NAME.partial-PID``, which nobody takes for whole.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; remove it or choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.absolute()
+    made = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        yield made
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.arrays import Bools, Floats, Images, Ints
+from harness.coding import decode_image, encode_png, pixel_digest, to_unit
 from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.errors import DataError
-from harness.coding import decode_image, encode_png, pixel_digest, to_unit
 
 if TYPE_CHECKING:
     import torch
@@ -227,8 +227,12 @@ def _item_table(items: list[dict[str, Any]]) -> pa.Table:
 
 
 def shard_is_whole(folder: Path, index: int) -> bool:
-    """Whether shard ``index`` was written to the end."""
-    return (folder / "shards" / f"{index:05d}.parquet").exists()
+    """Whether both files of shard ``index`` were written to the end and can be read."""
+    files = (folder / "shards" / f"{index:05d}.parquet", folder / ITEM_TABLES / f"{index:05d}.parquet")
+    try:
+        return all(pq.read_table(file).num_rows >= 0 for file in files)
+    except (OSError, pa.ArrowException):  # missing, or half of it lost with the power
+        return False
 
 
 def write_items(folder: Path, shards: int, keep: Bools | None = None) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.reading.comparison import Comparison, common_seeds, compare_rows, find_row, label
-from harness.reading.leaderboard import Row, load
+from harness.reading.leaderboard import Board, Row, load
 from harness.reading.metrics import About
 from harness.reading.tested import Tested
 from harness.stats.comparison import MIN_SEEDS, holm
@@ -65,22 +65,23 @@ def compare_against(workdir: Path, reference: str, rows: Sequence[str] = ()) -> 
     Raises:
         InputError: a row is not there, or none is left; else as :func:`harness.reading.comparison.compare`.
     """
-    board = load(workdir).rows
-    base = find_row(board, reference)
-    own = [row for row in board if row.suite == base.suite]
+    board = load(workdir)
+    base = find_row(board.rows, reference, board.damaged)
+    own = [row for row in board.rows if row.suite == base.suite]
     chosen = [_find(board, own, name) for name in rows] or [row for row in own if row is not base]
     whole = [row for row in chosen if len(common_seeds(row, base)) >= MIN_SEEDS]
     if not whole:
         names = ", ".join(map(label, chosen)) or f"no other row of {base.suite}"
         raise InputError(f"{label(base)} has {MIN_SEEDS} seeds in common with none of: {names}; run more seeds")
     comparisons = tuple(compare_rows(workdir, row, base) for row in whole)
-    left = [f"left out, fewer than {MIN_SEEDS} seeds in common: {label(row)}" for row in chosen if row not in whole]
+    left = [f"damaged, left out: {text}" for text in board.damaged]
+    left += [f"left out, fewer than {MIN_SEEDS} seeds in common: {label(row)}" for row in chosen if row not in whole]
     name = base.name if all(row.suite == base.suite for row in whole) else label(base)
     return Against(name, comparisons, tuple(_quantities(comparisons)), (*_notes(comparisons), *left))
 
 
-def _find(board: Sequence[Row], own: Sequence[Row], name: str) -> Row:
-    return next((row for row in own if row.name == name), None) or find_row(board, name)
+def _find(board: Board, own: Sequence[Row], name: str) -> Row:
+    return next((row for row in own if row.name == name), None) or find_row(board.rows, name, board.damaged)
 
 
 def _quantities(comparisons: Sequence[Comparison]) -> Iterator[Quantity]:

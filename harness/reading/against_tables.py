@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ from harness.reading.comparison_tables import (
     text,
     verdict_of_equality,
 )
-from harness.reading.formats import plain
+from harness.reading.escape import all_visible, picture_text
+from harness.reading.formats import document_text
 from harness.reading.tables import MISSING
 
 if TYPE_CHECKING:
@@ -41,16 +41,18 @@ def to_json(against: Against) -> str:
     recipes = {c.a: {key: list(values) for key, values in c.recipe.items()} for c in against.comparisons}
     document: dict[str, Any] = {"schema": SCHEMA, "reference": against.reference, "rows": list(against.rows)}
     document |= {"recipes": recipes, "quantities": quantities, "equal": equal, "footers": footers(against)}
-    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
+    return document_text(document)
 
 
 def to_markdown(against: Against) -> str:
     """Pipe tables and the footers as a list."""
+    against = all_visible(against)
     return markdown(parts(against), footers(against))
 
 
 def render(against: Against, console: Console) -> None:
     """Print the tables, with intervals on lines of their own."""
+    against = all_visible(against)
     stacked = [
         (title, header, [[_stacked(c) for c in line] for line in rows]) for title, header, rows in parts(against)
     ]
@@ -152,7 +154,7 @@ def picture(against: Against) -> bytes:
     grid[0].invert_yaxis()  # of all panels, which share it
     for axes in grid[len(drawn) :]:
         axes.remove()
-    figure.supxlabel(f"difference to {against.reference}")
+    figure.supxlabel(picture_text(f"difference to {against.reference}"))
     return to_png(figure)
 
 
@@ -169,4 +171,4 @@ def _panel(axes: Axes, quantity: Quantity, rows: tuple[str, ...]) -> None:
             low, high = (scale * bound for bound in test.bounds)
             axes.hlines(y, low, high, color=GENUINE_COLOR, linewidth=4, alpha=0.6)
             axes.plot(scale * test.difference.value, y, "o", color=GENUINE_COLOR)
-    axes.set(title=quantity.heading, yticks=range(len(rows)), yticklabels=rows)
+    axes.set(title=picture_text(quantity.heading), yticks=range(len(rows)), yticklabels=list(map(picture_text, rows)))

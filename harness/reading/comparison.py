@@ -104,8 +104,9 @@ def compare(workdir: Path, a: str, b: str) -> Comparison:
             different protocols.
         DataError: a table of pairs is damaged or of an earlier version.
     """
-    rows = load(workdir).rows
-    return compare_rows(workdir, find_row(rows, a), find_row(rows, b))
+    board = load(workdir)
+    found = compare_rows(workdir, find_row(board.rows, a, board.damaged), find_row(board.rows, b, board.damaged))
+    return replace(found, notes=(*found.notes, *(f"damaged, left out: {text}" for text in board.damaged)))
 
 
 def compare_rows(workdir: Path, a: Row, b: Row) -> Comparison:
@@ -137,8 +138,11 @@ def common_seeds(a: Row, b: Row) -> tuple[int, ...]:
     return seeds[:1] if _fixed(a) or _fixed(b) else seeds
 
 
-def find_row(rows: Sequence[Row], name: str) -> Row:
+def find_row(rows: Sequence[Row], name: str, damaged: Sequence[str] = ()) -> Row:
     """The row called ``SUITE/ROW``, or ``ROW`` where one suite has it.
+
+    Args:
+        damaged: the result files that could not be read, for the error.
 
     Raises:
         InputError: there is none, or several.
@@ -149,7 +153,8 @@ def find_row(rows: Sequence[Row], name: str) -> Row:
         raise InputError(f"{name}: several suites have this row; give SUITE/ROW: {', '.join(map(label, found))}")
     if not found:
         short_names = "/" not in name and len({row.suite for row in rows}) == 1
-        raise InputError(unknown("row", name, [row.name for row in rows] if short_names else names))
+        text = unknown("row", name, [row.name for row in rows] if short_names else names)
+        raise InputError("; ".join([text, *(f"damaged: {each}" for each in damaged[:1])]))
     return found[0]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.reading.comparison import Comparison
-from harness.reading.formats import pipes, plain
+from harness.reading.escape import all_visible, markdown_text
+from harness.reading.formats import document_text, pipes
 from harness.reading.tables import MISSING
 from harness.reading.tested import Tested
 from harness.stats.comparison import MIN_SEEDS, SIGNIFICANCE
@@ -31,23 +31,25 @@ def to_json(comparison: Comparison) -> str:
     document["tests"] = [test.plain() for test in comparison.tests]
     document["equal"] = comparison.equal
     document["footers"] = footers(comparison)
-    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
+    return document_text(document)
 
 
 def to_markdown(comparison: Comparison) -> str:
     """Pipe tables and the footers as a list."""
+    comparison = all_visible(comparison)
     return markdown(parts(comparison), footers(comparison))
 
 
 def render(comparison: Comparison, console: Console) -> None:
     """Print the comparison."""
+    comparison = all_visible(comparison)
     print_parts(parts(comparison), footers(comparison), console)
 
 
 def markdown(tables: Sequence[Part], lines: Sequence[str]) -> str:
     """Tables with their titles, and lines as a list."""
-    blocks = [f"**{title}**\n\n{pipes(header, rows)}" for title, header, rows in tables]
-    return "\n\n".join([*blocks, "\n".join("- " + line for line in lines)]) + "\n"
+    blocks = [f"**{markdown_text(title)}**\n\n{pipes(header, rows)}" for title, header, rows in tables]
+    return "\n\n".join([*blocks, "\n".join("- " + markdown_text(line) for line in lines)]) + "\n"
 
 
 def print_parts(tables: Sequence[Part], lines: Sequence[str], console: Console) -> None:
@@ -56,7 +58,7 @@ def print_parts(tables: Sequence[Part], lines: Sequence[str], console: Console) 
     from rich.text import Text
 
     for title, header, rows in tables:
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=Text(title, "bold"), title_justify="left")
         for name in header:
             table.add_column(Text(name), overflow="fold")
         for row in rows:

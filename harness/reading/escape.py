@@ -40,13 +40,13 @@ def all_visible(value: T) -> T:
     return result
 
 
-def markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text without a meaning in markdown: no table cell, emphasis, link or HTML; line ends are breaks."""
     text = _TAG.sub("&lt;", text.replace("|", r"\|").replace("*", r"\*").replace("](", r"]\("))
     return text.replace("\n", "<br>")
 
 
-def cell(value: T) -> T | str:
+def csv_value(value: T) -> T | str:
     """A value of a CSV file; of text that a spreadsheet would compute, the first character is ``'``."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
@@ -56,6 +56,6 @@ def json_text(text: str) -> str:
     return "\n".join(_HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
 
 
-def picture(text: str) -> str:
+def picture_text(text: str) -> str:
     """A label of a picture, which has no mathematics in it."""
     return visible(text).replace("$", r"\$")

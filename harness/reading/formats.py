@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from harness.reading.escape import all_visible, csv_value, json_text, markdown_text
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.published_tables import published_parts
 from harness.reading.tables import COST, MISSING, OTHERS, RANKED, columns, footers
@@ -33,7 +34,12 @@ def to_json(board: Board) -> str:
     document["footers"] = footers(board)
     if board.published:
         document["published"] = [{"origin": "published", **asdict(row)} for row in board.published]
-    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
+    return document_text(document)
+
+
+def document_text(document: dict[str, Any]) -> str:
+    """A document as JSON."""
+    return json_text(json.dumps(plain(document), indent=1, ensure_ascii=False)) + "\n"
 
 
 def _flat(cell: dict[str, Any]) -> dict[str, Any]:
@@ -56,14 +62,19 @@ def to_csv(board: Board) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
+    for line in _csv_lines(all_visible(board)):
+        writer.writerow({name: csv_value(value) for name, value in line.items()})
+    return out.getvalue()
+
+
+def _csv_lines(board: Board) -> Iterator[dict[str, Any]]:
     for row in board.rows:
-        writer.writerows(_csv_line(row, cell) for cell in row.cells.values())
+        yield from (_csv_line(row, each) for each in row.cells.values())
         for seed, error in sorted(row.failures.items()):
-            writer.writerow(_csv_row(row) | {"seeds": seed, "status": "failed", "note": error})
+            yield _csv_row(row) | {"seeds": seed, "status": "failed", "note": error}
     for printed in board.published:
         common = {"origin": "published", "row": printed.method, "note": printed.note or printed.source}
-        writer.writerows(common | {"metric": m, "value": v, "status": "published"} for m, v in printed.metrics.items())
-    return out.getvalue()
+        yield from (common | {"metric": m, "value": v, "status": "published"} for m, v in printed.metrics.items())
 
 
 def _csv_row(row: Row) -> dict[str, Any]:
@@ -105,6 +116,7 @@ def _csv_line(row: Row, cell: Cell) -> dict[str, Any]:
 
 def to_markdown(board: Board) -> str:
     """Two or three pipe tables and the footers as a list."""
+    board = all_visible(board)
     found, blocks = columns(board), []
     for groups, about in (((RANKED,), RANKED), ((OTHERS, COST), "other metrics, cost and terms")):
         part = [column for column in found if column.group in groups]
@@ -116,8 +128,8 @@ def to_markdown(board: Board) -> str:
                 for row in board.rows
             ]
             table = pipes(["row", *(c.title for c in part)], lines)
-            blocks.append(f"**{', '.join(board.suites)}: {about}**\n\n{table}")
-    blocks.append("\n".join("- " + line.replace("*", r"\*") for line in footers(board)))
+            blocks.append(f"**{markdown_text(', '.join(board.suites))}: {about}**\n\n{table}")
+    blocks.append("\n".join("- " + markdown_text(line) for line in footers(board)))
     for title, header, lines, sources in published_parts(board.published) if board.published else []:
         numbered = "\n".join(f"- [{number}] {source}" for number, source in enumerate(sources, start=1))
         blocks.append(f"**{title}**\n\n{pipes(header, lines)}\n\n{numbered}")
@@ -128,7 +140,6 @@ def pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table in markdown; what has a meaning there is escaped."""
 
     def row(cells: Sequence[str]) -> str:
-        escaped = (cell.replace("|", r"\|").replace("*", r"\*").replace("\n", "<br>") for cell in cells)
-        return f"| {' | '.join(escaped)} |"
+        return f"| {' | '.join(map(markdown_text, cells))} |"
 
     return "\n".join([row(header), f"|{' --- |' * len(header)}", *(row(line) for line in lines)])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import InputError, unknown
+from harness.errors import DataError, InputError, unknown
 from harness.reading import ranks
 from harness.reading.metrics import About, describe
 from harness.reading.published import PublishedRow, read_published
@@ -99,11 +99,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """The rows of one suite or of all suites, in the order they are shown; ``metrics`` in order of appearance."""
+    """The rows of one suite or of all suites, in the order they are shown; ``metrics`` in order of appearance.
+
+    ``damaged`` says which result files could not be read, and why.
+    """
 
     rows: tuple[Row, ...]
     metrics: tuple[About, ...]
     published: tuple[PublishedRow, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -131,12 +135,15 @@ def load(workdir: Path, suite: str | None = None, *, published: bool = False) ->
 
     Raises:
         InputError: there are no results (of that suite).
-        DataError: a result file is damaged.
+        DataError: all result files are damaged.
     """
-    board = build(result for _, result in iterate_results(workdir, suite))
+    damaged: list[str] = []
+    board = build(result for _, result in iterate_results(workdir, suite, lambda _, error: damaged.append(str(error))))
+    if not board.rows and damaged:
+        raise DataError(damaged[0] + (f"; {len(damaged) - 1} more are damaged" if len(damaged) > 1 else ""))
     if not board.rows:
         raise InputError(_nothing_found(workdir, suite))
-    return replace(board, published=tuple(read_published())) if published else board
+    return replace(board, published=tuple(read_published()) if published else (), damaged=tuple(damaged))
 
 
 def build(results: Iterable[Result]) -> Board:

@@ -38,11 +38,11 @@ def stderr() -> Console:
 def file_width() -> int:
     """Columns of a table that goes to a file: COLUMNS if it is set."""
     columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and 0 < int(columns[:9]) else FILE_WIDTH
+    return int(columns) if columns.isdecimal() and len(columns) < 6 and int(columns) else FILE_WIDTH
 
 
 def replace_unknown(stream: IO[str] | None) -> None:
-    """Let a stream replace what its encoding lacks, such as ``±`` in ASCII, instead of failing; None is a closed one."""
+    """Let a stream replace what its encoding lacks, such as ``±`` in ASCII, instead of failing; None: it is closed."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")

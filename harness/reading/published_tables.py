@@ -45,7 +45,7 @@ def print_published(published: Sequence[PublishedRow], console: Console) -> None
     from rich.text import Text
 
     for title, header, lines, sources in published_parts(published):
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=Text(title, "bold"), title_justify="left")
         for name in header:
             table.add_column(Text(name), overflow="fold")
         for line in lines:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from harness.errors import DataError
 from harness.results import SUITE_FILE, Result
 from harness.suites.aliases import modernize
+from harness.suites.text import RESOLVED, read_yaml
 
 # Keys of a resolved suite that name an entry of another section.
 _REFERENCES = {"model": "models", "autoencoder": "models", "source": "sources", "recognizer": "recognizers"}
@@ -38,7 +38,9 @@ def _resolved(workdir: Path, result: Result) -> dict[str, Any]:
     The row's own settings are those of its result file: the suite file beside it is of the latest run.
     """
     path = workdir / "results" / result.suite / SUITE_FILE
-    suite = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    suite = read_yaml(path, RESOLVED) if path.exists() else {}
+    if not isinstance(suite, dict):
+        raise DataError(f"{path}: not a resolved suite, which is a table; run the suite again")
     modernize(suite)
     row = dict(suite.get("rows", {}).get(result.row, {}))
     common = (

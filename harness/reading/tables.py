@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.reading.escape import all_visible
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.published_tables import print_published
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MISSING = "-"
-FILE_WIDTH = 160  # columns of a table that goes to a file
 MAX_NAMED = 4  # metrics that a footer names
 PADDING = 3  # characters that rich puts around a column: a space on both sides and a rule
 
@@ -108,7 +107,7 @@ def footers(board: Board) -> list[str]:
         for row in board.rows
         for seed, error in sorted(row.failures.items())
     ]
-    return lines
+    return lines + [f"DAMAGED, left out: {text}" for text in board.damaged]
 
 
 def _legend(rows: list[Row], shown: list[About]) -> list[str]:
@@ -192,19 +191,16 @@ def _notes(rows: list[Row], board: Board) -> list[str]:
 
 def render(board: Board, console: Console) -> None:
     """Print the board: one table if it fits the console, else one per group of columns, split further if need be."""
+    board = all_visible(board)
     if any(row.seeds for row in board.rows):
         for title, part in _fit(board, console.width):
             _print_table(board, title, part, console)
     for line in footers(board):
-        console.print(line, style="red" if line.startswith("FAILED") else "dim", markup=False, highlight=False)
+        console.print(
+            line, style="red" if line.startswith(("FAILED", "DAMAGED")) else "dim", markup=False, highlight=False
+        )
     if board.published:
         print_published(board.published, console)
-
-
-def file_width() -> int:
-    """Columns of a table that goes to a file: COLUMNS if it is set."""
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdigit() and int(columns) > 0 else FILE_WIDTH
 
 
 def _fit(board: Board, width: int) -> list[tuple[str, list[Column]]]:
@@ -250,7 +246,7 @@ def _print_table(board: Board, title: str, part: list[Column], console: Console)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title, "bold"), title_justify="left")
     table.add_column("row", no_wrap=False, vertical="top")
     for column in part:
         table.add_column(Text(column.title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from harness.arrays import Images
+from harness.coding import contact_sheet
 from harness.components.base import Crop
 from harness.components.images import ImageBatch, SamplePlan
 from harness.errors import StageError
-from harness.coding import contact_sheet
 from harness.faces.faceset import FaceSet, ShardWriter, content_digest, shard_is_whole, write_items
 from harness.graph import Stage
-from harness.stages.plans import plan_length, read_plan, write_plan
+from harness.stages.plans import plan_is_whole, plan_length, read_plan, write_plan
 from harness.stages.work import Work
 
 # Items per shard: small enough that a kill costs seconds on a CPU, large enough that files stay few.
@@ -30,7 +31,8 @@ Draw = Callable[[SamplePlan], Iterator[ImageBatch]]
 
 def prepare_plan(work: Work[Stage], make: Callable[[], SamplePlan]) -> dict[str, Any]:
     """Write the sample plan, unless it is there, and count the shards that are still missing."""
-    if not (work.folder / "plan.parquet").exists():
+    if not plan_is_whole(work.folder):
+        shutil.rmtree(work.folder / "shards", ignore_errors=True)  # of a plan that is gone
         plan = make()
         _check_plan(plan)
         write_plan(work.folder, plan)

@@ -34,6 +34,14 @@ def read_plan(folder: Path, start: int = 0, stop: int | None = None) -> SamplePl
     return SamplePlan(identities, samples, arrays, {name: _array(pool[name]) for name in pool.column_names})
 
 
+def plan_is_whole(folder: Path) -> bool:
+    """Whether a sample plan was written to the end and can be read."""
+    try:
+        return len(read_plan(folder)) > 0
+    except (OSError, pa.ArrowException, KeyError):  # missing, or half of it lost with the power
+        return False
+
+
 def plan_length(folder: Path) -> int:
     """How many images the plan in a folder has."""
     return int(pq.read_metadata(folder / "plan.parquet").num_rows)

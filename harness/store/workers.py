@@ -19,11 +19,11 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from harness.plugins import import_target
 from harness.store.guard import Guard, end_group
+from harness.store.machine import machine_memory, process_state, resident_bytes
 
 # A task that kills its worker this often is at fault itself (out of memory, a crash in native code).
 MAX_DEATHS = 3
@@ -38,7 +38,6 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
 }
-_STATES = {"R": "computing", "S": "waiting", "D": "waiting for a disk", "T": "stopped", "t": "stopped by a debugger"}
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -241,16 +240,17 @@ class Pool:
         for worker in [worker for worker in self._workers if worker.task is not None]:
             assert worker.task is not None
             silent, pid = now - worker.heard, worker.process.pid
-            held = _resident_bytes(pid)
+            held = resident_bytes(pid)
             if held > self._memory:
                 gib = f"{held / 2**30:.1f} GiB, more than the {self._memory / 2**30:.1f} GiB that a worker may hold"
                 outcomes.append(self._end(worker, "MemoryLimit", f"its worker held {gib}"))
             elif silent > self._stall_s:
-                text = f"no progress for {_minutes(silent)} (process {pid} was {_state(pid)}), so its worker was ended"
+                how = f"process {pid} was {process_state(pid)}"
+                text = f"no progress for {_minutes(silent)} ({how}), so its worker was ended"
                 outcomes.append(self._end(worker, "Stalled", text))
             elif silent > worker.tell:
                 worker.tell *= 2
-                self._on_event(worker.task.tag, "quiet", {"seconds": silent, "pid": pid, "state": _state(pid)})
+                self._on_event(worker.task.tag, "quiet", {"seconds": silent, "pid": pid, "state": process_state(pid)})
         return outcomes
 
     def _end(self, worker: _Worker, error: str, message: str) -> Outcome:
@@ -263,33 +263,6 @@ class Pool:
 
 # Errors of the pool itself: their messages were written for the user.
 ERRORS = frozenset({"WorkerDied", "MemoryLimit", "Stalled"})
-
-
-def machine_memory() -> int:
-    """Bytes of memory that this process may have: the machine's, or its control group's."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            whole = min(whole, int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")))
-    return whole
-
-
-def _resident_bytes(pid: int) -> int:
-    """What a process holds in memory; 0 where that cannot be told."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _state(pid: int) -> str:
-    """What a process does, in words."""
-    try:
-        letter = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return "there"
-    return _STATES.get(letter, "there")
 
 
 def _minutes(seconds: float) -> str:

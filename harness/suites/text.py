@@ -19,8 +19,9 @@ from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 from harness.errors import InputError
 
 MAX_BYTES = 1 << 18  # of a file: suites have some thousand
-MAX_VALUES = 5_000  # values and keys, repeats included; suites have some hundred
+MAX_VALUES = 10_000  # values and keys, repeats included; suites have some hundred
 MAX_DEPTH = 32  # tables within tables: suites have six
+RESOLVED = 8  # times as large may a resolved suite be, which has every default in it
 MAX_INTEGER = (1 << 63) - 1  # what an int64 holds
 MAX_DIGITS = 40  # more are not even turned into a number
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what no name, path or note holds
@@ -28,8 +29,11 @@ UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what 
 _TEXT = "tag:yaml.org,2002:str"
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, scale: int = 1) -> Any:
     """The values of a YAML file.
+
+    Args:
+        scale: how many times as large as a suite it may be.
 
     Raises:
         InputError: it is no such file, is beyond the limits, or holds what a suite has no use for.
@@ -38,28 +42,29 @@ def read_yaml(path: Path) -> Any:
         if path.exists() and not path.is_file():  # a pipe, say, would be waited for
             raise InputError(f"{path}: it is no file; expected a YAML file")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(scale * MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as YAML ({error.strerror or error})") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: cannot be read as YAML (it has more than {MAX_BYTES:,} bytes)")
+    if len(data) > scale * MAX_BYTES:
+        raise InputError(f"{path}: cannot be read as YAML (it has more than {scale * MAX_BYTES:,} bytes)")
     try:
-        return parse_yaml(data.decode(), str(path))
+        return parse_yaml(data.decode(), str(path), scale)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as YAML ({error})") from error
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, scale: int = 1) -> Any:
     """The values of a YAML text.
 
     Args:
         where: names the text in errors.
+        scale: how many times as large as a suite it may be.
 
     Raises:
         InputError: it is beyond the limits, or holds what a suite has no use for.
     """
     try:
-        return yaml.load(text, _Loader)
+        return _Loader(text, scale * MAX_VALUES).get_single_data()
     except (yaml.YAMLError, ValueError, KeyError, IndexError, OverflowError) as error:  # PyYAML's own on odd scalars
         raise InputError(f"{where}: cannot be read as YAML ({' '.join(str(error).split())})") from error
 
@@ -69,8 +74,9 @@ class _Loader(yaml.SafeLoader):
 
     yaml_constructors: ClassVar[Any] = {}  # those below, and none of the standard's others
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, limit: int) -> None:
         super().__init__(text)
+        self.limit = limit
         self.depth = 0
         self.total = 0  # values up to here, repeats included
         self.sizes: dict[int, int] = {}  # by node, once it is whole
@@ -90,8 +96,8 @@ class _Loader(yaml.SafeLoader):
         if not repeated:
             self.sizes[id(node)] = 1 + sum(self.sizes[id(child)] for child in _children(node))
         self.total += self.sizes[id(node)] if repeated else 1
-        if self.total > MAX_VALUES:
-            raise ConstructorError(None, None, f"more than {MAX_VALUES:,} values, repeats included", event.start_mark)
+        if self.total > self.limit:
+            raise ConstructorError(None, None, f"more than {self.limit:,} values, repeats included", event.start_mark)
         if isinstance(node, MappingNode) and not repeated:
             _check_keys(node)
         return node

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+EXIT_S = 2.0  # the end of the process waits so long for the action that is being done to break off
+
 
 class Background:
     """One thread and its queue. The first action that fails ends it: later ones would be out of order.
 
-    The thread is a daemon: the process ends without it, even when it hangs in a request.
+    The thread is a daemon: the process ends without it, even when it hangs in a request. An action that is being done
+    then is broken off by SystemExit.
 
     Attributes:
         error: what the failed action raised.
@@ -23,7 +28,9 @@ class Background:
         self._news = threading.Condition()
         self._stopped = False
         self._progress = time.monotonic()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+        atexit.register(self._break_off)
 
     def put(self, action: Callable[[], object]) -> None:
         """Queue an action; returns at once. Nothing is done any more after a failure or a stop."""
@@ -64,14 +71,14 @@ class Background:
             self._news.notify_all()
 
     def _work(self) -> None:
-        while (action := self._next()) is not None:
-            try:
+        try:
+            while (action := self._next()) is not None:
                 action()
-            except BaseException as error:  # whatever it is, it must not be lost with the thread
-                self.error = error
-                self.stop()
-                return
-            self._done()
+                self._done()
+        except BaseException as error:  # whatever it is, it must not be lost with the thread
+            self.error = error
+            self.stop()
+        atexit.unregister(self._break_off)
 
     def _next(self) -> Callable[[], object] | None:
         """The action to do now, which stays in the queue until it is done; None at the end."""
@@ -86,3 +93,10 @@ class Background:
                 self._queue.popleft()
             self._progress = time.monotonic()
             self._news.notify_all()
+
+    def _break_off(self) -> None:
+        """End the thread at the end of the process: one that still runs Python code then can abort the interpreter."""
+        self.stop()
+        number = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(SystemExit))
+        self._thread.join(EXIT_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
+from harness.reading.escape import visible
 from harness.results import FILE_NAME, Result, StageRecord, result_folder
 
 if TYPE_CHECKING:
@@ -49,12 +49,10 @@ class Terminal:
     def __init__(
         self, err: Console | None = None, out: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        from rich.console import Console
+        from harness.reading import output
 
-        from harness.reading.tables import file_width
-
-        self._err = err or Console(stderr=True, highlight=False)
-        self._out = out or Console(highlight=False, width=None if sys.stdout.isatty() else file_width())
+        self._err = err or output.stderr()
+        self._out = out or output.stdout()
         self._clock = clock
         self._progress: Progress | None = None
         self._running: dict[str, _Running] = {}
@@ -81,7 +79,7 @@ class Terminal:
         if state is None:
             state = self._running[stage] = _Running(started=now, said_at=now)
             if self._progress is not None:
-                state.bar = self._progress.add_task(stage, total=total or None, unit=unit)
+                state.bar = self._progress.add_task(visible(stage), total=total or None, unit=unit)
             else:
                 self._say(f"{stage}: started")
         if done < state.said_done:  # the stage's next phase counts anew, in another unit
@@ -140,11 +138,11 @@ class Terminal:
 
         try:
             tables.render(leaderboard.load(workdir, suite), self._out)
-        except HarnessError as error:
+        except (HarnessError, OSError) as error:
             self._say(f"no leaderboard: {error}", style="red")
 
     def _show_places(self, workdir: Path, results: list[Result]) -> None:
-        from harness.tracking.mlflow import store_uri
+        from harness.tracking.uris import shown_store
 
         folders = [result_folder(workdir, r.suite, r.row, r.seed) for r in results]
         pictures = [str(f / name) for f, r in zip(folders, results, strict=True) for name in r.figures[:1]]
@@ -154,10 +152,10 @@ class Terminal:
         if pictures:
             count = sum(len(result.figures) for result in results)
             lines.append(f"pictures  {count} beside the results, such as {pictures[0]}")
-        lines.append(f"MLflow    {store_uri(workdir)}; look at it with: harness ui{option}")
+        lines.append(f"MLflow    {shown_store(workdir)}; look at it with: harness ui{option}")
         lines.append(f"again     harness leaderboard --suite {shlex.quote(suite)}{option}")
         for line in lines:
-            self._out.print(line, markup=False, highlight=False, soft_wrap=True)
+            _print(self._out, line)
 
     def _worth_a_line(self, state: _Running, done: int, total: int, now: float) -> bool:
         if done <= state.said_done:
@@ -168,7 +166,7 @@ class Terminal:
         )
 
     def _say(self, line: str, style: str = "") -> None:
-        self._err.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        _print(self._err, line, style)
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -178,6 +176,14 @@ class Terminal:
             self._progress = None
             atexit.unregister(self._stop)
         self._running.clear()
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    """Print a line; a full disk or a reader that went away is no reason for a run to end."""
+    try:
+        console.print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
+    except OSError:
+        console.quiet = True
 
 
 def _bars(console: Console) -> Progress:

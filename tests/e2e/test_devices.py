@@ -60,7 +60,7 @@ def test_a_fit_on_two_devices_killed_and_started_again(tmp_path: Path) -> None:
     )
     _wait_for_a_picture(tmp_path / "killed", process)
     family = psutil.Process(process.pid).children(recursive=True)
-    helpers = [child for child in family if "harness.stages.helpers" in " ".join(child.cmdline())]
+    helpers = [child for child in family if "harness.stages.help" in " ".join(child.cmdline())]
     assert len(helpers) == 1, "the worker is one of the two"
     process.send_signal(signal.SIGKILL)
     process.wait()

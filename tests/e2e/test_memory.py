@@ -12,23 +12,25 @@ STAGE = """
 import resource, sys
 from pathlib import Path
 from harness.builtin.unconditional import Unconditional
-from harness.stages import run_phase
-from harness.graph import StageSpec
+from harness.stages.phases import run_phase
+from harness.components import Given
+from harness.graph import GenerateStage
 from harness.testing.latent import tiny_model
 
 class Tiny(Unconditional):
-    accepts = frozenset()
+    needs = frozenset()
 
-    def sample(self, plan, model, run):
-        return super().sample(plan, tiny_model(), run)
+    def sample(self, plan, given, run):
+        return super().sample(plan, Given(model=tiny_model()), run)
 
 sys.modules["tiny_plugin"] = sys.modules["__main__"]
 folder, images = Path(sys.argv[1]), int(sys.argv[2])
-options = {"identities": images // 20, "per_identity": 20}
-spec = StageSpec("generate", "k", "generate", "tiny", "tiny_plugin:Tiny", {"steps": 2}, 0, {}, options)
+stage = GenerateStage(
+    key="k", component="tiny", target="tiny_plugin:Tiny", settings={"steps": 2}, identities=images // 20, per_identity=20
+)
 
 def phase(name, index=0):
-    return run_phase(spec, name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]
+    return run_phase(stage, name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]
 
 for index in phase("prepare")["missing"]:
     phase("shard", index)

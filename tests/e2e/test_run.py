@@ -1,7 +1,6 @@
 """The main job, end to end, on the tiny suite."""
 
 import math
-import shutil
 import subprocess
 import sys
 
@@ -129,26 +128,12 @@ def test_too_few_aligned_faces_fail_the_row_and_not_the_others(tmp_path):
     assert results["authentic"].status == "done"
 
 
-def test_damaged_manifest_is_one_line(tiny, tmp_path):
-
-    workdir = tmp_path / "copy"
-    shutil.copytree(tiny[0], workdir)
-    manifest = next((workdir / "store" / "train").glob("*/manifest.json"))
-    manifest.write_text("{")
-    done = subprocess.run(
-        command("plan", str(TINY)), env=environment(workdir), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "damaged manifest" in done.stderr
-
-
 def test_tiny_artifacts_open_as_torch_datasets(tiny):
     workdir, _ = tiny
     store = Store(workdir / "store")
     folder = next((workdir / "store" / "align").glob("*"))
     artifact = store.get("align", folder.name)
-    from harness.stages.work import open_faces
+    from harness.stages.opening import open_faces
 
     faces: FaceSet = open_faces(artifact)
     image, label = faces.dataset()[0]

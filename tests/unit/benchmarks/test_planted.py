@@ -19,9 +19,9 @@ from harness.builtin.diversity import Diversity
 from harness.builtin.leakage import Leakage
 from harness.components import Crop, Evaluator, Given, PairSet, Recognizer, Report, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.planning.planner import demo_path
+from harness.planning.parts import demo_path
 from harness.plugins import registry
-from harness.stages.work import load_recognizer
+from harness.stages.opening import load_recognizer
 from harness.suites.read import load_suite
 
 STUDY = Path(__file__).parents[3] / "benchmarks" / "faceworld-evaluation"
@@ -132,8 +132,8 @@ def test_crops_that_differ_from_the_benchmark(
 ) -> None:
     """The limits are those of the suite's gates."""
     protocols = {"fw": (world, PAIRS)}
-    assert measure(Crops(), planted[name][0], protocols=protocols)[0][metric] > least
-    assert measure(Crops(), planted["sound"][0], protocols=protocols)[0][metric] < least / 2
+    assert measure(Crops(), planted[name][0], pairs=protocols)[0][metric] > least
+    assert measure(Crops(), planted["sound"][0], pairs=protocols)[0][metric] < least / 2
 
 
 def test_what_is_written_is_what_was_drawn(script: ModuleType, tmp_path: Path, planted: Planted) -> None:

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.builtin.images import ImagesSettings, ImagesSource
+from harness.coding import encode_png
 from harness.components import Run
 from harness.errors import DataError
-from harness.coding import encode_png
 
+EXPECTED = "a.parquet: expected parquet with identity, sample and image {bytes, path} ("
 FACE = encode_png(np.full((16, 16, 3), 90, np.uint8))
 
 
@@ -77,13 +78,14 @@ def test_an_image_that_is_no_image(tmp_path: Path) -> None:
         ({"sample": [1, 1]}, "sample 1 of identity 3 is there twice; number it anew"),
         (
             {"identity": [3, None]},
-            "row 1 lacks its identity, sample or image; expected columns identity, sample, image",
+            "a.parquet: row 1 lacks its identity",
         ),
-        ({"image": [{"bytes": FACE}, None]}, "row 1 lacks its identity, sample or image"),
-        ({"image": [{"bytes": None}, {"bytes": FACE}]}, "row 0 lacks its identity, sample or image"),
-        ({"image": None}, "row 0 lacks its identity, sample or image"),
-        ({"image": [1.5, 2.5]}, "expected columns identity, sample, image {bytes, path} ("),
-        ({"identity": ["x", "y"]}, "expected columns identity, sample, image {bytes, path} ("),
+        ({"image": [{"bytes": FACE}, None]}, "a.parquet: row 1 lacks its image"),
+        ({"image": [{"bytes": None}, {"bytes": FACE}]}, "a.parquet: row 0 lacks its image"),
+        ({"image": None}, EXPECTED),
+        ({"sample": None}, EXPECTED),
+        ({"image": [1.5, 2.5]}, EXPECTED),
+        ({"identity": ["x", "y"]}, EXPECTED),
         ({"image": [{"bytes": b"junk"}] * 2}, "identity 3, sample 0: not a readable image (unknown format)"),
     ],
 )
@@ -94,4 +96,4 @@ def test_damaged_tables(columns: dict[str, Any], message: str, tmp_path: Path) -
 def test_a_damaged_file(tmp_path: Path) -> None:
     path = table(tmp_path) / "a.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    assert refused(tmp_path).startswith("expected columns identity, sample, image {bytes, path} (")
+    assert refused(tmp_path).startswith(EXPECTED)

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,87 @@ def test_audit_on_the_command_line(bin_path: Path, monkeypatch: pytest.MonkeyPat
     assert "audit: faces in 8 of 8, 9.5 px of 112 from the reference, shift (+0.0, +0.5) px, 25% of 8" in result.output
     assert "problem: alignment: landmarks lie 9.5 px of 112 from the ArcFace reference" in result.output
     assert "problem: color order: 75% of 8 colored images have more blue than red" in result.output
+
+
+# What is killed, and what goes on
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from harness.data import transfer
+
+written = 0
+read_header = transfer.read_header
+
+def die_at_the_tenth(data, where):
+    global written
+    written += 1
+    if written == 10:
+        os.kill(os.getpid(), 9)
+    return read_header(data, where)
+
+transfer.read_header = die_at_the_tenth
+getattr(transfer, sys.argv[1])(Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("verb", ["unpack", "convert"])
+def test_what_was_killed_leaves_nothing_that_passes_for_whole(verb: str, bin_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "faces"
+    done = subprocess.run([sys.executable, "-c", KILLED, verb, str(bin_path), str(out)], check=False)
+    assert done.returncode == -9
+    assert not out.exists()
+    (left,) = tmp_path.glob(".faces.partial-*")
+    assert any(left.rglob("*"))
+    call(verb, bin_path, out)
+    assert inspected(out)["content"] == inspected(bin_path)["content"]
+
+
+def test_what_failed_leaves_nothing(faces: list[bytes], tmp_path: Path) -> None:
+    write_bin(tmp_path / "a.bin", [*faces[:5], b"junk", *faces[6:]], SAME)
+    (tmp_path / "empty").mkdir()
+    for verb, out in (("unpack", "new"), ("convert", "empty")):
+        assert "image 5: not a readable image" in refused(verb, tmp_path / "a.bin", tmp_path / out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "empty"]
+    assert not any((tmp_path / "empty").iterdir())
+
+
+def test_check_goes_on_after_a_damaged_record(rec_path: Path) -> None:
+    keys, offsets = RecordFile(rec_path).index
+    data = bytearray(rec_path.read_bytes())
+    for key in (3, 7):
+        data[offsets[key]] ^= 1  # the magic word
+    data[offsets[5] + 12 : offsets[5] + 16] = struct.pack("<f", 0.5)  # the label
+    data[offsets[9] + 32 : offsets[9] + 40] = bytes(8)  # the image
+    rec_path.write_bytes(data)
+    problems = "\n".join(checked(rec_path)["problems"])
+    for key, what in (
+        (3, "expected the magic"),
+        (7, "expected the magic"),
+        (5, "label 0.5 is no identity"),
+        (9, "not a readable image"),
+    ):
+        assert f"record at byte {offsets[key]:,}: " in problems or f"record {keys[key]}: " in problems
+        assert what in problems
+
+
+def test_check_goes_on_after_a_damaged_file(tree: Path, bin_path: Path, rec_path: Path, tmp_path: Path) -> None:
+    """Of a pair folder two files are gone; of parquet a file and a page are damaged; of a .bin the end is cut."""
+    (tree / "pairs.txt").write_text("".join(f"Bo/Bo_000{n}.png\tAnn_Lee/Ann_Lee_000{n}.png\t0\n" for n in range(1, 5)))
+    for gone in ("Bo/Bo_0002.png", "Ann_Lee/Ann_Lee_0004.png"):
+        (tree / gone).unlink()
+        (tree / gone).mkdir()
+    problems = checked(tree)["problems"]
+    assert [problem.split(": ")[0] for problem in problems] == [
+        *(str(tree / gone) for gone in ("Bo/Bo_0002.png", "Ann_Lee/Ann_Lee_0004.png"))
+    ]
+    call("convert", rec_path, tmp_path / "out")
+    (shard,) = (tmp_path / "out" / "shards").iterdir()
+    whole = shard.read_bytes()
+    shard.with_name("b.parquet").write_bytes(whole[:-9])
+    chunk = pq.read_metadata(shard).row_group(0).column(2)
+    at = chunk.dictionary_page_offset or chunk.data_page_offset
+    shard.with_name("c.parquet").write_bytes(whole[:at] + bytes(9) + whole[at + 9 :])
+    problems = checked(tmp_path / "out")["problems"]
+    assert "b.parquet: expected parquet with identity" in problems[0]
+    assert "c.parquet: page at byte" in problems[1]

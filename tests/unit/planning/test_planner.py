@@ -160,7 +160,7 @@ class TestWeights:
         (tmp_path / "judge.safetensors").write_bytes(b"not weights at all")
         assert "recognizers.judge.weights: " in fault(write(tmp_path, **FILES))
         (tmp_path / "judge.safetensors").write_bytes((tmp_path / "cond.safetensors").read_bytes()[:-1])
-        assert "truncated" in fault(write(tmp_path, **FILES))
+        assert "cut or damaged" in fault(write(tmp_path, **FILES))
 
     def test_the_judge_may_not_be_the_conditioning_weights_under_another_name(self, tmp_path: Path) -> None:
         # the same tensors, described as taking aligned faces

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord, result_folder, write_result
-from harness.tracking.mlflow import STORE_FILE, _client
+from harness.tracking.store import client, set_environment
+from harness.tracking.uris import STORE_FILE
 
 SUITE_YAML = "name: demo\nseeds: [0]\n"
 
@@ -25,7 +26,8 @@ def _no_foreign_store(monkeypatch: pytest.MonkeyPatch) -> None:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables and nothing of ours."""
     path = tmp_path_factory.mktemp("store") / STORE_FILE
-    _client(f"sqlite:///{path}").search_experiments()
+    set_environment(path.parent)
+    client(f"sqlite:///{path}")
     return path
 
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,24 +17,32 @@ import pytest
 
 from harness import hookspecs
 from harness.errors import DataError
-from harness.results import Result
+from harness.results import Result, result_folder, write_result
 from harness.tracking.content import MAX_KEY_CHARS, clean_name
-from harness.tracking.mlflow import EXPERIMENT, STORE_FILE, MlflowTracking, _client, store_uri, sync
+from harness.tracking.mlflow import EXPERIMENT, MlflowTracking, sync
+from harness.tracking.store import client as open_store
+from harness.tracking.uris import STORE_FILE, store_uri
 
 Make = Callable[..., Result]
 Put = Callable[[Result], Path]
 
 
-def runs(workdir: Path, where: str = "", **tags: str) -> list[Any]:
+def runs(workdir: Path, **tags: str) -> list[Any]:
     """The runs with these tags, oldest first."""
-    client = _client(store_uri(workdir))
-    experiment = client.get_experiment_by_name(EXPERIMENT)
     wanted = " and ".join([f"tags.\"harness.{name}\" = '{value}'" for name, value in tags.items()])
+    return runs_of(open_store(store_uri(workdir)), wanted)
+
+
+def runs_of(client: Any, wanted: str = "") -> list[Any]:
+    """The runs of the harness that a client finds, oldest first."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return []
     return list(client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"]))
 
 
 def files(workdir: Path, run: Any) -> list[str]:
-    client = _client(store_uri(workdir))
+    client = open_store(store_uri(workdir))
     found = []
     for item in client.list_artifacts(run.info.run_id):
         found += [i.path for i in client.list_artifacts(run.info.run_id, item.path)] if item.is_dir else [item.path]
@@ -42,7 +51,7 @@ def files(workdir: Path, run: Any) -> list[str]:
 
 def snapshot(workdir: Path) -> dict[str, Any]:
     """Everything a user can see in the store."""
-    client = _client(store_uri(workdir))
+    client = open_store(store_uri(workdir))
     seen = {}
     for run in runs(workdir):
         history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
@@ -90,7 +99,7 @@ def test_curves_have_steps_and_times_come_from_the_result(workdir: Path, make: M
     put(make())
     sync(workdir)
     (child,) = runs(workdir, kind="row")
-    client = _client(store_uri(workdir))
+    client = open_store(store_uri(workdir))
     history = client.get_metric_history(child.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(0, 3.0), (10, 2.0), (20, 1.5)]
     assert {point.timestamp for point in history} == {1_700_000_100_500}
@@ -154,7 +163,7 @@ def test_a_result_that_only_adds_reopens_its_run(workdir: Path, make: Make, put:
     (after,) = runs(workdir, kind="row")
     assert after.info.run_id == before.info.run_id
     assert after.data.metrics["fw-cfp/accuracy"] == 0.7
-    history = _client(store_uri(workdir)).get_metric_history(after.info.run_id, "fw-lfw/accuracy")
+    history = open_store(store_uri(workdir)).get_metric_history(after.info.run_id, "fw-lfw/accuracy")
     assert [point.value for point in history] == [0.8]
 
 
@@ -174,7 +183,7 @@ def test_a_result_that_contradicts_its_run_gets_a_new_one(
     assert len(found) == 2
     new = found[found.pop(old.info.run_id).data.tags["harness.superseded_by"]]
     assert new.data.tags["harness.supersedes"] == old.info.run_id
-    assert "superseded" in _client(store_uri(workdir)).get_run(old.info.run_id).info.run_name
+    assert "superseded" in open_store(store_uri(workdir)).get_run(old.info.run_id).info.run_name
 
 
 def plan(name: str = "demo") -> Any:
@@ -189,7 +198,10 @@ def test_the_event_plugin_leaves_nothing_for_sync(workdir: Path, make: Make, put
     manager.check_pending()
     result = make()
     manager.hook.suite_started(plan=plan(), workdir=workdir)
-    assert [run.info.status for run in runs(workdir, kind="suite")] == ["RUNNING"]
+    end = time.monotonic() + 30
+    while not (seen := runs(workdir, kind="suite")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [run.info.status for run in seen] == ["RUNNING"]
     folder = put(result)
     manager.hook.row_finished(result=result, folder=folder)
     manager.hook.suite_finished(plan=plan(), workdir=workdir, results=[result])
@@ -208,7 +220,7 @@ def test_a_broken_store_is_one_warning(
         plugin.suite_started(plan(), workdir)
         plugin.row_finished(make(), put(make()))
         plugin.suite_finished(plan(), workdir, [make()])
-    (record,) = [r for r in caplog.records if r.name.startswith("harness")]
+    (record,) = [r for r in caplog.records if "is still being filled" not in r.getMessage()]
     assert "`harness sync` fills it later" in record.getMessage()
     assert len(record.getMessage().splitlines()) == 1
     with pytest.raises(DataError, match="nonsense") as caught:
@@ -216,18 +228,68 @@ def test_a_broken_store_is_one_warning(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_two_workdirs_on_one_store_are_told_apart(
-    workdir: Path, make: Make, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def shared(workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A second workdir with the same results, on the database of the first."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workdir / STORE_FILE}")
-    put(make())
     second = tmp_path / "second"
-    shutil.copytree(workdir / "results", second / "results")
+    second.mkdir()
+    return second
+
+
+def test_two_workdirs_in_one_database_are_told_apart(
+    workdir: Path, make: Make, put: Put, tmp_path: Path, shared: Path
+) -> None:
+    put(make())
+    shutil.copytree(workdir / "results", shared / "results")
     assert sync(workdir).created == 1
-    assert sync(second).created == 1
+    assert sync(shared).created == 1
     moved = tmp_path / "moved"
-    shutil.copytree(second / "results", moved / "results")
+    shutil.copytree(shared / "results", moved / "results")
     assert sync(moved).unchanged == 1  # the same results, copied from a cluster node for instance
+
+
+def test_two_workdirs_in_one_database_keep_their_own_files(workdir: Path, make: Make, put: Put, shared: Path) -> None:
+    put(make())
+    shutil.copytree(workdir / "results", shared / "results")
+    sync(workdir)
+    first = sorted(workdir.rglob("*"))
+    sync(shared)
+    assert sorted(workdir.rglob("*")) == first
+    for folder in (workdir, shared):
+        names = sorted(path.name for path in (folder / "mlartifacts").rglob("*") if path.is_file())
+        assert names == ["pairs.csv", "results.json", "scores.png", "suite.yaml"]
+
+
+def test_a_copy_of_results_puts_new_files_into_its_own_folder(
+    workdir: Path, make: Make, put: Put, shared: Path
+) -> None:
+    put(make())
+    sync(workdir)
+    shutil.copytree(workdir / "results", shared / "results")
+    first = sorted(workdir.rglob("*"))
+    write_result(result_folder(shared, "demo", "toy", 1), make(seed=1, figures=[], tables=[]))
+    report = sync(shared)
+    assert (report.created, report.unchanged) == (1, 1)
+    assert sorted(workdir.rglob("*")) == first
+    names = sorted(path.name for path in (shared / "mlartifacts").rglob("*") if path.is_file())
+    assert names == ["results.json", "suite.yaml"]
+    assert sync(shared).unchanged == 2
+    assert sorted(workdir.rglob("*")) == first
+
+
+@pytest.mark.parametrize("name", ["with space", "50%", "a%23b", "a#b", "who?", "a?mode=ro#%41@b"])
+def test_a_workdir_of_any_name_keeps_everything_inside(
+    tmp_path: Path, workdir: Path, make: Make, put: Put, name: str
+) -> None:
+    put(make())
+    odd = workdir.rename(tmp_path / name)
+    assert sync(odd).created == 1
+    assert sync(odd).unchanged == 1
+    assert [run.info.status for run in runs_of(open_store(store_uri(odd)))] == ["FINISHED", "FINISHED"]
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+    assert {path.name for path in odd.iterdir()} == {STORE_FILE, "mlartifacts", "results"}
+    assert len(list((odd / "mlartifacts").rglob("results.json"))) == 1
 
 
 def test_a_moved_workdir_says_what_to_do(workdir: Path, make: Make, put: Put) -> None:
@@ -238,11 +300,32 @@ def test_a_moved_workdir_says_what_to_do(workdir: Path, make: Make, put: Put) ->
         sync(moved)
 
 
-def test_a_damaged_result_file_is_one_line(workdir: Path, make: Make, put: Put) -> None:
-    (put(make()) / "results.json").write_text("{")
-    with pytest.raises(DataError, match="not a result file") as caught:
-        sync(workdir)
-    assert len(str(caught.value).splitlines()) == 1
+@pytest.mark.parametrize("damage", [b"{", b"", b"\xff\xfe", b'{"schema": 9}'])
+def test_a_damaged_result_file_is_named_and_the_others_go_on(
+    workdir: Path, make: Make, put: Put, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    put(make("first"))
+    put(make("third"))
+    broken = put(make("second")) / "results.json"
+    broken.write_bytes(damage)
+    report = sync(workdir)
+    assert (report.created, report.damaged) == (2, (broken,))
+    (record,) = caplog.records
+    assert str(broken) in record.getMessage()
+    assert len(record.getMessage().splitlines()) == 1
+    assert sync(workdir).unchanged == 2
+
+
+def test_a_damaged_file_of_another_row_does_not_stop_the_event_plugin(
+    workdir: Path, make: Make, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    (put(make("broken")) / "results.json").write_text("{")
+    plugin = MlflowTracking()
+    plugin.suite_started(plan(), workdir)
+    plugin.row_finished(make(), put(make()))
+    plugin.suite_finished(plan(), workdir, [make()])
+    assert [run.info.status for run in runs(workdir)] == ["FINISHED", "FINISHED"]
+    assert "off for this run" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""What is read is what was written: damage is found, set aside, and built again, while other rows go on."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from suites import TINY, command, contents, environment
+
+
+@pytest.fixture
+def workdir(tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny[0], copy)
+    return copy
+
+
+def run(workdir):
+    call = command("run", str(TINY), "--workers", "2")
+    return subprocess.run(call, env=environment(workdir), capture_output=True, text=True, timeout=1200, check=False)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def artifacts(workdir, kind, component=""):
+    found = sorted((workdir / "store" / kind).glob("*"))
+    return [
+        a for a in found if not component or json.loads((a / "manifest.json").read_text())["component"] == component
+    ]
+
+
+def weights(workdir):
+    flip(artifacts(workdir, "train")[0] / "weights.safetensors")
+
+
+def report(workdir):
+    path = artifacts(workdir, "evaluate", "verification")[0] / "report.json"
+    path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
+
+
+def manifest(workdir):
+    (artifacts(workdir, "generate")[0] / "manifest.json").write_text("{")
+
+
+def edited_manifest(workdir):
+    path = artifacts(workdir, "align")[0] / "manifest.json"
+    path.write_text(path.read_text().replace('"detected": ', '"detected": 1', 1))
+
+
+def swapped(workdir):
+    a, b = artifacts(workdir, "generate")[:2]
+    a.rename(a.with_name("aside"))
+    b.rename(a)
+    a.with_name("aside").rename(b)
+
+
+def shard(workdir):
+    a, b = artifacts(workdir, "align", "none")[:2]
+    shutil.copy(a / "shards" / "00000.parquet", b / "shards" / "00000.parquet")
+
+
+def symlink(workdir):
+    path = artifacts(workdir, "train")[1] / "weights.safetensors"
+    path.rename(workdir / "elsewhere.safetensors")
+    path.symlink_to(workdir / "elsewhere.safetensors")
+
+
+@pytest.mark.parametrize("damage", [weights, report, manifest, edited_manifest, swapped, shard, symlink])
+def test_damage_is_found_and_mended(tiny, workdir, damage):
+    made = contents(tiny[0])
+    before = {path: path.read_bytes() for path in sorted((workdir / "results").glob("**/results.json"))}
+    damage(workdir)
+    done = run(workdir)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "set aside as" in done.stderr
+    assert "built again" in done.stderr
+    assert list((workdir / "store" / ".damaged").iterdir())
+    assert {key: value for key, value in contents(workdir).items() if ".damaged" not in key} == made
+    for path, data in before.items():
+        old, new = json.loads(data), json.loads(path.read_bytes())
+        assert new["metrics"] == old["metrics"]
+
+
+def test_the_plan_says_what_is_damaged(workdir):
+    manifest(workdir)
+    done = subprocess.run(
+        command("plan", str(TINY)), env=environment(workdir), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert sum(line.startswith("damaged  generate") for line in done.stdout.splitlines()) == 1
+
+
+def test_damage_under_construction_is_built_over(workdir, tiny):
+    """Half-written remains of a killed run: a plan, a shard and a checkpoint that cannot be read."""
+    (row,) = [a for a in artifacts(workdir, "generate", "toy")]
+    training = next(
+        a
+        for a in artifacts(workdir, "train")
+        if "recognizer" in json.loads((a / "manifest.json").read_text())["details"]["info"]["role"]
+    )
+    for artifact, remains in (
+        (row, ["plan.parquet", "pool.parquet", "shards/00000.parquet", "work/items/00000.parquet"]),
+        (training, ["work/checkpoint.safetensors"]),
+    ):
+        building = workdir / "store" / ".building" / f"{artifact.parent.name}-{artifact.name}"
+        shutil.rmtree(artifact)
+        for name in remains:
+            (building / name).parent.mkdir(parents=True, exist_ok=True)
+            (building / name).write_bytes(b"PAR1 half of it" + os.urandom(100))
+    done = run(workdir)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert contents(workdir) == contents(tiny[0])
