@@ -44,7 +44,7 @@ class _Wait:
     """A stage that another process builds."""
 
     since: float
-    tell: float = _WAIT_TOLD_S
+    tell: float  # after so many seconds
 
 
 class Engine:
@@ -214,7 +214,7 @@ class Engine:
 
     def _wait(self, stage: Stage) -> None:
         """Another process builds it: look again at the next tick, say so, and not for ever."""
-        wait = self.waiting.setdefault(stage.id, _Wait(now()))
+        wait = self.waiting.setdefault(stage.id, _Wait(now(), _WAIT_TOLD_S))
         waited = now() - wait.since
         who = f"process {self.store.holder(*stage.id)}"
         if waited > wait.tell:

@@ -1,6 +1,6 @@
 """Contexts at the size of published datasets: Tammes anchors, and tables of negatives, with what they cost.
 
-    OMP_NUM_THREADS=1 python benchmarks/perf/contexts.py > benchmarks/results/DATE-contexts.md
+    OMP_NUM_THREADS=1 python benchmarks/perf/contexts.py > benchmarks/perf/records/DATE-contexts.md
 
 CPU time of this process; the peak memory is that of the process so far, the contexts included.
 """

@@ -1,6 +1,6 @@
 """IJB-C at full size: time and memory of ours against a plain implementation, in one run, on random numbers.
 
-    python benchmarks/perf/ijb.py > benchmarks/results/DATE-ijb.md
+    python benchmarks/perf/ijb.py > benchmarks/perf/records/DATE-ijb.md
     python benchmarks/perf/ijb.py --small
 
 The sizes are those of IJB-C: 469,375 images, each with an embedding of 512 numbers and one of its mirror image, 23,124

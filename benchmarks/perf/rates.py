@@ -1,6 +1,6 @@
 """The rates that size the quickstart: images per second of one CPU thread, and the budget they add up to.
 
-    python benchmarks/perf/rates.py > benchmarks/results/DATE-rates.md
+    python benchmarks/perf/rates.py > benchmarks/perf/records/DATE-rates.md
 
 CPU time, not wall time, so that other work on the machine matters less; a rate is the median of a few repetitions.
 """

@@ -1,6 +1,6 @@
 """Sampling speed: ours against the plain loop of the published sampling scripts, in one run on one U-Net.
 
-    python benchmarks/perf/sampling.py > benchmarks/results/DATE-sampling.md
+    python benchmarks/perf/sampling.py > benchmarks/perf/records/DATE-sampling.md
     python benchmarks/perf/sampling.py --network published --device cuda --batch 256
 
 The plain loop is what the published code of IDiff-Face and NegFaceDiff does (methods 1.9, 2.1, 2.4): one identity after
@@ -40,13 +40,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.arrays import Images
+from harness.coding import from_unit
 from harness.components import Given, Model, Request, Run, SamplePlan
 from harness.components.generator import Generator
 from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
-from harness.coding import from_unit
 from harness.planning.parts import demo_path
 from harness.plugins import registry
 from harness.stages.phases import prepare_process

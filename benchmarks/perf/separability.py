@@ -1,6 +1,6 @@
 """Separability of all pairs: counted in histograms, against score lists for pyeer, in one run.
 
-    OMP_NUM_THREADS=2 python benchmarks/perf/separability.py > benchmarks/results/DATE-separability.md
+    OMP_NUM_THREADS=2 python benchmarks/perf/separability.py > benchmarks/perf/records/DATE-separability.md
     python benchmarks/perf/separability.py --images 500000 --device cuda
 
 The embeddings are drawn: identities on a sphere with images around them, of a spread that varies by identity. The way

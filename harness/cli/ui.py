@@ -100,21 +100,24 @@ def _child(
         command, env=env, cwd=folder, stdout=out, stderr=err, start_new_session=True, preexec_fn=_end_with_parent
     )
     printer = threading.Thread(target=_print, args=(child, uri), daemon=True)
-    printer.start()
     try:
+        if child.stdout is not None:
+            printer.start()
         yield child
     except KeyboardInterrupt:
         click.echo("stopped")
     finally:
         _end_group(child)
-        printer.join(STOP_LIMIT_S)
+        if printer.is_alive():
+            printer.join(STOP_LIMIT_S)
 
 
 def _print(child: subprocess.Popen[bytes], uri: str) -> None:
-    """Pass on what the child prints, if that comes here at all."""
+    """Pass on what the child prints."""
     from harness.tracking.uris import cleaned
 
-    for line in child.stdout or ():
+    assert child.stdout is not None
+    for line in child.stdout:
         click.echo(cleaned(line.decode(errors="replace"), uri), err=True, nl=False)
 
 

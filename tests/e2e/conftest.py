@@ -1,12 +1,6 @@
 """One run of the tiny suite, shared by the tests of this folder."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `import suites`
-
 from suites import run_suite
 
 

@@ -25,9 +25,8 @@ class Tiny(Unconditional):
 
 sys.modules["tiny_plugin"] = sys.modules["__main__"]
 folder, images = Path(sys.argv[1]), int(sys.argv[2])
-stage = GenerateStage(
-    key="k", component="tiny", target="tiny_plugin:Tiny", settings={"steps": 2}, identities=images // 20, per_identity=20
-)
+size = {"identities": images // 20, "per_identity": 20}
+stage = GenerateStage(key="k", component="tiny", target="tiny_plugin:Tiny", settings={"steps": 2}, **size)
 
 def phase(name, index=0):
     return run_phase(stage, name, index, folder, "cpu", lambda *event: None, lambda: False)["value"]

@@ -1,10 +1,12 @@
 """A real run's MLflow store, read back through the client, deleted and filled again."""
 
 import shutil
+import socket
 import subprocess
+import time
 
 import pytest
-from suites import command, environment
+from suites import TINY, command, environment
 
 from harness.results import iterate_results
 from harness.tracking.mlflow import EXPERIMENT, store_uri
@@ -62,3 +64,26 @@ def test_sync_rebuilds_a_deleted_store_and_then_changes_nothing(tiny, tmp_path):
         for name in run.data.metrics:
             steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
             assert len(steps) == len(set(steps))
+
+
+def test_a_server_that_never_answers_does_not_hold_up_a_run(tiny, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(tiny[0], workdir)
+    before = {folder: result for folder, result in iterate_results(workdir)}
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system takes the connections
+        uri = f"http://me:hunter22@127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        done = subprocess.run(
+            command("run", str(TINY), "--workers", "2"),
+            env={**environment(workdir), "MLFLOW_TRACKING_URI": uri},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert time.monotonic() - started < 100
+    assert done.returncode == 0, done.stderr
+    assert "MLflow tracking is off for this run" in done.stderr
+    assert "http://***@127.0.0.1" in done.stdout
+    assert "hunter22" not in done.stdout + done.stderr
+    assert {folder: result for folder, result in iterate_results(workdir)} == before

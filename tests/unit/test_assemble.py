@@ -7,34 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
+from suites import write
 
 from harness.assemble import strictest_terms
 from harness.engine import Engine
 from harness.errors import DataError
+from harness.graph import RowPlan, Stage, SuitePlan
 from harness.planning.planner import plan_suite
 from harness.store.artifacts import Manifest
-from harness.graph import RowPlan, Stage, SuitePlan
 from harness.suites.read import load_suite
 
-BASE: dict[str, Any] = {
-    "name": "small",
+SECTIONS: dict[str, Any] = {
     "seeds": [0, 1],
-    "crop_px": 32,
-    "sources": {
-        "world": {"use": "faceworld", "identities": 6, "per_identity": 4, "size_px": 32},
-        "photos": {"use": "images", "path": "photos", "commercial_use": "no"},
-    },
-    "recognizers": {"cond": {"train": "margin", "source": "world", "view": "raw", "recipe": "tiny"}},
+    "sources": {"photos": {"use": "images", "path": "photos", "commercial_use": "no"}},
     "models": {"ldm": {"fit": "idiffface", "source": "photos", "recognizer": "cond", "settings": {"size_px": 32}}},
-    "dataset": {
-        "identities": 4,
-        "per_identity": 2,
-        "contexts": {"use": "class-gaussian", "source": "world", "recognizer": "cond"},
-    },
-    "aligner": "none",
-    "trainer": {"use": "margin", "recipe": "tiny"},
     "rows": {"made": {"use": "idiffface", "model": "ldm"}, "drawn": {"use": "authentic", "source": "world"}},
     "protocols": {"photos": {"use": "pairs", "source": "photos"}},
     "evaluate": [{"use": "verification", "protocols": ["photos"]}],
@@ -48,8 +35,7 @@ def plan(folder: Path, *overrides: str) -> SuitePlan:
         for number in range(3):
             image = np.full((32, 32, 3), 10 * person + number, dtype=np.uint8)
             Image.fromarray(image).save(place / f"{number}.png")
-    path = folder / "suite.yaml"
-    path.write_text(yaml.safe_dump(BASE, sort_keys=False), encoding="utf-8")
+    path = write(folder, **SECTIONS)
     return plan_suite(load_suite(path, overrides), path)
 
 

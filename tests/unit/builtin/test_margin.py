@@ -15,9 +15,9 @@ from harness.builtin.margin import MarginTrainer
 from harness.builtin.margin_loop import augment, cosface_loss, learning_rate
 from harness.builtin.margin_settings import MarginSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
+from harness.coding import to_unit
 from harness.components import Crop, Given, Recognizer, Run
 from harness.errors import DataError, InputError, StageError, Stopped
-from harness.coding import to_unit
 from harness.faces.faceset import FaceSet
 from harness.plugins import registry
 from harness.stats.verification import unit

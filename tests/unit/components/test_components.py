@@ -109,7 +109,8 @@ def test_what_was_not_asked_for_cannot_be_read() -> None:
     assert given.model is model
     assert given.autoencoder is None, "which a suite may leave out"
     for role in set(ROLES) - {"model", "autoencoder"}:
-        with pytest.raises(StageError, match=f"given.{role} was not asked for; add '{role}' to the component's needs"):
+        text = rf"given\.{role} was not asked for; add '{role}' to the component's needs"
+        with pytest.raises(StageError, match=text):
             getattr(given, role)
     with pytest.raises(FrozenInstanceError):
         given.model = Model("other/1")  # type: ignore[misc]
@@ -118,7 +119,7 @@ def test_what_was_not_asked_for_cannot_be_read() -> None:
 
 def test_a_role_that_is_none_is_named() -> None:
     check_roles("evaluator 'mine'", frozenset({"dataset", "judge"}))
-    with pytest.raises(InputError, match="evaluator 'mine': needs unknown role 'datset'.*did you mean 'dataset'"):
+    with pytest.raises(InputError, match=r"evaluator 'mine': needs unknown role 'datset'.*did you mean 'dataset'"):
         check_roles("evaluator 'mine'", frozenset({"datset"}))
 
 

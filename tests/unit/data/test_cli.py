@@ -368,3 +368,15 @@ def test_check_goes_on_after_a_damaged_file(tree: Path, bin_path: Path, rec_path
     problems = checked(tmp_path / "out")["problems"]
     assert "b.parquet: expected parquet with identity" in problems[0]
     assert "c.parquet: page at byte" in problems[1]
+
+
+def test_names_of_files_are_text(tree: Path) -> None:
+    for name in ("\x1b[2J.png", "a\nproblem: b.png", "\u202egnp.png"):
+        (tree / "Bo" / name).write_bytes(b"junk")
+    (tree / os.fsdecode(b"\xff")).mkdir()
+    text = call("check", tree, fails=True).output
+    assert text.replace("\n", "").isprintable()
+    for name in (r"\x1b[2J.png", r"a\nproblem: b.png", r"\u202egnp.png", r"\udcff"):
+        assert name in text
+    assert len(text.splitlines()) == 5
+    assert len(checked(tree)["problems"]) == 4

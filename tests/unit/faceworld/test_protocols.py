@@ -98,7 +98,10 @@ def test_a_count_that_cannot_be_balanced_is_refused(count: int) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown face world protocol 'lfw', expected one of fw-agedb, fw-cfp, fw-lfw; did you mean 'fw-lfw'"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown face world protocol 'lfw', expected one of .*; did you mean 'fw-lfw'",
+    ):
         pairs("lfw")
 
 

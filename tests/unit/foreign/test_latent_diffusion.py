@@ -18,7 +18,6 @@ from harness.components import Crop, Model, Run, SamplePlan
 from harness.diffusion.latent import KIND, LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
-from harness.diffusion.schedule import linear_schedule, published_vectors
 from harness.diffusion.settings import LatentSampleSettings
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 from harness.diffusion.vq import VQAutoencoder, VQConfig
@@ -41,6 +40,24 @@ UNET = UNetConfig(
 VQ = VQConfig(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=16)
 
 
+def vectors(T: int = 1000) -> dict[str, Tensor]:
+    """The schedule vectors of a published checkpoint, as the reference makes them: float32 all the way."""
+    betas = np.linspace(0.1 / T, 20 / T, T).astype(np.float32)
+    alphas = 1 - betas
+    bars = np.exp(np.cumsum(np.log(alphas), dtype=np.float32))
+    made = {
+        "betas": betas,
+        "alphas": alphas,
+        "sigmas": np.sqrt(betas),
+        "sqrt_alphas_inv": 1 / np.sqrt(alphas),
+        "alpha_bars": bars,
+        "sqrt_alpha_bars": np.sqrt(bars),
+        "sqrt_one_minus_alpha_bars": np.sqrt(1 - bars),
+        "one_minus_alphas_over_sqrt_one_minus_alpha_bars": (1 - alphas) / np.sqrt(1 - bars),
+    }
+    return {name: torch.from_numpy(vector) for name, vector in made.items()}
+
+
 class Published:
     """A small model in the files and names of the published one."""
 
@@ -51,7 +68,7 @@ class Published:
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)
         self.checkpoint = {f"eps_model.{n}": t for n, t in self.unet.state_dict().items()}
-        self.checkpoint |= published_vectors(linear_schedule())
+        self.checkpoint |= vectors()
         self.files = LatentFiles(folder / "unet.ckpt", folder / "encoder.pt", folder / "decoder.safetensors")
         self.write(self.checkpoint)
         torch.save(self.autoencoder.encoder.state_dict(), self.files.encoder)
@@ -157,9 +174,11 @@ PLAIN = UNetConfig(
 )
 
 
+NETWORK = {f"eps_model.{n}": t for n, t in ConditionalUNet(PLAIN).state_dict().items()}
+
+
 def _state() -> dict[str, torch.Tensor]:
-    tensors = {f"eps_model.{n}": t for n, t in ConditionalUNet(PLAIN).state_dict().items()}
-    return tensors | published_vectors(linear_schedule(40))
+    return NETWORK | vectors(40)
 
 
 def test_the_published_layout() -> None:
@@ -173,7 +192,13 @@ def test_the_published_layout() -> None:
     [
         ({"betas": None}, "no tensor 'betas'"),
         ({"sigmas": None}, "'sigmas' is missing"),
-        ({"betas": torch.full((40,), 0.1)}, "'betas' is not that of the linear schedule"),
+        (
+            {"betas": torch.full((40,), 0.1)},
+            r"'betas' is 0\.1\d* at step 0, expected 0\.0025\d*, as the linear schedule",
+        ),
+        ({"alphas": torch.full((40,), float("nan"))}, "'alphas' is nan at step 0, expected 0.9975"),
+        (vectors(20), "'betas' has 20 steps, expected at least 21"),
+        (dict.fromkeys(NETWORK), "no tensor below 'eps_model.'"),
         ({"eps_model.final.bias": None}, "missing final.bias"),
     ],
 )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from PIL import Image
+from suites import write
 
 from harness.cli import main
 from harness.errors import InputError
@@ -22,43 +22,6 @@ from harness.store.weights import WeightsInfo, weights_content, write_weights
 from harness.suites.read import load_suite
 
 CNN = {"kind": "small-cnn", "role": "recognizer", "settings": {"width": 8}, "size_px": 32}
-BASE: dict[str, Any] = {
-    "name": "small",
-    "crop_px": 32,
-    "sources": {
-        "world": {"use": "faceworld", "identities": 12, "per_identity": 24, "size_px": 32},
-        "others": {"use": "faceworld", "range": "judge", "identities": 8, "per_identity": 6, "size_px": 32},
-    },
-    "recognizers": {
-        "cond": {"train": "margin", "source": "world", "view": "raw", "recipe": "tiny"},
-        "judge": {"train": "margin", "source": "others", "recipe": "tiny", "seed": 1},
-    },
-    "models": {"ldm": {"fit": "idiffface", "source": "world", "recognizer": "cond", "settings": {"size_px": 32}}},
-    "dataset": {
-        "identities": 10,
-        "per_identity": 20,
-        "contexts": {"use": "class-gaussian", "source": "world", "recognizer": "cond"},
-    },
-    "aligner": "none",
-    "trainer": {"use": "margin", "recipe": "tiny"},
-    "rows": {
-        "idiffface": {"use": "idiffface", "model": "ldm"},
-        "negfacediff": {"use": "negfacediff", "model": "ldm"},
-    },
-    "protocols": {"fw-lfw": {"use": "fw-lfw", "pairs": 200, "size_px": 32}},
-    "evaluate": [{"use": "verification", "protocols": ["fw-lfw"]}, {"use": "separability", "judge": "judge"}],
-}
-
-
-def write(folder: Path, **sections: Any) -> Path:
-    """A suite file: the base with whole sections replaced; within rows and the like, entries are added."""
-    data = yaml.safe_load(yaml.safe_dump(BASE))
-    for name, value in sections.items():
-        data[name] = {**data[name], **value} if isinstance(data.get(name), dict) else value
-    folder.mkdir(exist_ok=True)
-    path = folder / "suite.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    return path
 
 
 def planned(path: Path, *overrides: str) -> SuitePlan:
@@ -117,7 +80,7 @@ def test_weights_files_are_read_in_the_plan(tmp_path: Path, weights: dict[str, s
     contents = [stage.content for stage in plan.stages.values() if isinstance(stage, WeightsStage)]
     assert sorted(contents) == sorted(weights.values())
     # a fit and a file give the model to the same stage: only parents differ
-    generate = plan.row_plans[0].generate
+    generate = next(row.generate for row in plan.row_plans if row.row == "idiffface")
     assert generate is not None
     assert generate.parents["model"].kind == "weights"
 
@@ -266,7 +229,13 @@ class TestTwoStage:
 class TestAutoencoder:
     def suite(self, folder: Path, autoencoder: str) -> Path:
         file(folder / "vq.safetensors", role="model", kind="latent-diffusion/1", settings={})
-        own = {**BASE["models"]["ldm"], "autoencoder": autoencoder}
+        own = {
+            "fit": "idiffface",
+            "source": "world",
+            "recognizer": "cond",
+            "settings": {"size_px": 32},
+            "autoencoder": autoencoder,
+        }
         return write(folder, models={"vq": {"weights": "vq.safetensors"}, "ldm": own})
 
     def test_a_fit_rests_on_the_weights_it_takes_over(self, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from harness.components import AlignedBatch, Crop, ImageBatch, Run
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.graph import TrainStage
 from harness.stages.align import add_aligned, keep_first
 from harness.stages.completeness import check_complete, enough_spare, found_per_identity
 from harness.stages.work import Work
 from harness.store.artifacts import Store
-from harness.graph import TrainStage
 
 Item = tuple[int, int, bool]  # identity, sample, whether a face was found
 

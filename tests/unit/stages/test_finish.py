@@ -2,9 +2,9 @@
 
 import pytest
 
+from harness.graph import ProtocolStage, SourceStage
 from harness.stages.phases import run_phase
 from harness.store.artifacts import Store
-from harness.graph import ProtocolStage, SourceStage
 
 SOURCE = SourceStage(
     key="s",

@@ -17,9 +17,9 @@ from harness.components import ImageBatch, Metric, SamplePlan
 from harness.components.run import Checkpoint, Run
 from harness.errors import StageError
 from harness.graph import EvaluateStage
-from harness.stages.plans import plan_length, read_plan, write_plan
 from harness.stages.evaluate import _record
 from harness.stages.images import _check_plan, checked
+from harness.stages.plans import plan_length, read_plan, write_plan
 
 
 def plan(count: int = 5) -> SamplePlan:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.stages.phases import run_phase
-from harness.stages.images import SHARD_ITEMS
-from harness.store.artifacts import Store
 from harness.graph import GenerateStage
+from harness.stages.images import SHARD_ITEMS
+from harness.stages.phases import run_phase
+from harness.store.artifacts import Store
 
 PER_IDENTITY = 16
 IDENTITIES = 3 * SHARD_ITEMS // PER_IDENTITY - 1  # two whole shards and one that is not full

@@ -2,9 +2,9 @@
 
 import math
 
+from harness.graph import TrainStage
 from harness.stages.work import Work
 from harness.store.artifacts import WORK, Store
-from harness.graph import TrainStage
 
 STAGE = TrainStage(key="t", label="train")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from suites import BASE, ROOT
 
 import harness.plugins
 from harness.cli import main
@@ -20,37 +21,7 @@ from harness.planning.planner import plan_suite
 from harness.suites.aliases import modernize
 from harness.suites.read import load_suite
 
-ROOT = Path(__file__).parents[3]
 SUITES = sorted([*(ROOT / "tests" / "suites").glob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
-BASE = """
-name: small
-seeds: [0]
-crop_px: 32
-sources:
-  world: {use: faceworld, range: train, identities: 12, per_identity: 24, size_px: 32}
-  others: {use: faceworld, range: judge, identities: 8, per_identity: 6, size_px: 32}
-recognizers:
-  cond: {train: margin, source: world, view: raw, recipe: tiny}
-  judge: {train: margin, source: others, aligner: landmarks, recipe: tiny, seed: 1}
-models:
-  ldm: {fit: idiffface, source: world, recognizer: cond, settings: {size_px: 32, network: demo, steps: 4}}
-dataset:
-  identities: 10
-  per_identity: 20
-  spare: {identities: 2, images: 4}
-  contexts: {use: class-gaussian, source: world, recognizer: cond}
-aligner: none
-trainer: {use: margin, recipe: tiny}
-rows:
-  authentic: {use: authentic, source: world}
-  idiffface: {use: idiffface, model: ldm, settings: {steps: 2}}
-  negfacediff: {use: negfacediff, model: ldm, settings: {w: 0.5}}
-protocols:
-  fw-lfw: {use: fw-lfw, pairs: 200, size_px: 32}
-evaluate:
-  - {use: verification, protocols: [fw-lfw]}
-  - {use: separability, judge: judge}
-"""
 GONE = object()
 
 

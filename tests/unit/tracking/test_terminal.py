@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,3 +155,74 @@ def test_the_next_phase_of_a_stage_counts_anew() -> None:
         display.clock.now += 30.0
     assert "90 of 100 autoencoder steps" in display.progress
     assert "30 of 100 denoiser steps" in display.progress
+
+
+def test_names_are_text(workdir: Path, make: Make, put: Put) -> None:
+    display = Display()
+    display.hook.suite_started(plan=plan(), workdir=workdir)
+    display.hook.stage_progress(stage="fit \x1b[2J\n[red]x", done=0, total=9, unit="steps")
+    display.hook.stage_warned(stage="a\u202e", text="b\x9bc\nd")
+    result = make("toy", status="failed", error="\x1b]0;owned\x07\nmore", metrics=[], figures=[])
+    display.hook.row_finished(result=result, folder=put(result))
+    assert r"fit \x1b[2J\n[red]x: started" in display.progress
+    assert r"a\u202e: WARNING: b\x9bc\nd" in display.progress
+    assert r"FAILED: \x1b]0;owned\x07" in display.progress
+    assert display.progress.replace("\n", "").isprintable()
+
+
+def test_bars_show_names_as_they_are() -> None:
+    display = Display(terminal=True)
+    display.hook.suite_started(plan=plan(), workdir=Path("runs"))
+    display.hook.stage_progress(stage="fit \x1b[2J\x07", done=1, total=9, unit="steps")
+    display.hook.suite_finished(plan=plan(), workdir=Path("runs"), results=[])
+    assert r"fit \x1b[2J\x07" in display.progress
+    assert "\x1b[2J" not in display.progress
+
+
+class Gone(io.StringIO):
+    """An output that cannot be written to."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")])
+def test_an_output_that_fails_does_not_end_a_run(error: OSError, workdir: Path, make: Make, put: Put) -> None:
+    consoles = [Console(file=Gone(error), width=100) for _ in range(2)]
+    consoles[0].on_broken_pipe = consoles[1].on_broken_pipe = lambda: None  # type: ignore[method-assign]
+    terminal = Terminal(*consoles)
+    result = make()
+    put(result)
+    terminal.suite_started(plan(), workdir)
+    terminal.stage_progress("fit", 1, 2, "steps")
+    terminal.row_finished(result, workdir)
+    terminal.suite_finished(plan(), workdir, [result])
+
+
+@pytest.mark.parametrize("shell", ["| head -1", ">&-", "2>&-", "2>&1 | head -1", ">/dev/full"])
+def test_a_run_whose_reader_goes_away_ends_as_it_would(shell: str, workdir: Path, make: Make, put: Put) -> None:
+    put(make())
+    code = f"""
+from pathlib import Path
+from types import SimpleNamespace
+from harness.results import iterate_results
+from harness.tracking.terminal import Terminal
+workdir = Path({str(workdir)!r})
+results = [result for _, result in iterate_results(workdir)]
+plan = SimpleNamespace(suite=SimpleNamespace(name="demo", seeds=[0]), rows=["toy"], labels=["stage"])
+terminal = Terminal()
+terminal.suite_started(plan, workdir)
+for _ in range(2000):
+    terminal.stage_warned("stage", "much to say, so that a pipe is full" * 10)
+terminal.suite_finished(plan, workdir, results)
+(workdir / "whole").touch()
+"""
+    command = ["bash", "-o", "pipefail", "-c", f'"$@" {shell}', "bash", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (workdir / "whole").exists(), done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,9 +14,9 @@ from harness.builtin.iresnet import COUNT, IResNet, IResNetSettings
 from harness.builtin.iresnet_net import IResNetwork
 from harness.builtin.margin import MarginTrainer
 from harness.builtin.margin_settings import MarginSettings
+from harness.coding import to_unit
 from harness.components import Crop, Given, Run
 from harness.errors import DataError, InputError
-from harness.coding import to_unit
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.testing.contract import check_component, check_light_import, check_own_code
 
