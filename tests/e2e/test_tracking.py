@@ -69,7 +69,7 @@ def test_sync_rebuilds_a_deleted_store_and_then_changes_nothing(tiny, tmp_path):
 def test_a_server_that_never_answers_does_not_hold_up_a_run(tiny, tmp_path):
     workdir = tmp_path / "copy"
     shutil.copytree(tiny[0], workdir)
-    before = {folder: result for folder, result in iterate_results(workdir)}
+    before = dict(iterate_results(workdir))
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system takes the connections
         uri = f"http://me:hunter22@127.0.0.1:{silent.getsockname()[1]}"
         started = time.monotonic()
@@ -86,4 +86,4 @@ def test_a_server_that_never_answers_does_not_hold_up_a_run(tiny, tmp_path):
     assert "MLflow tracking is off for this run" in done.stderr
     assert "http://***@127.0.0.1" in done.stdout
     assert "hunter22" not in done.stdout + done.stderr
-    assert {folder: result for folder, result in iterate_results(workdir)} == before
+    assert dict(iterate_results(workdir)) == before
