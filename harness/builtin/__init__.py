@@ -28,6 +28,7 @@ def register_contexts(register: Register) -> None:
     register("class-gaussian", "harness.builtin.contexts:ClassGaussian")
     register("authentic", "harness.builtin.contexts:AuthenticContexts")
     register("two-stage", "harness.builtin.two_stage:TwoStage")
+    register("file", "harness.builtin.context_files:ContextsFile")
 
 
 @hookimpl

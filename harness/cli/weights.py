@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from harness.foreign.checkpoints import Terms
     from harness.store.weights import WeightsInfo
 
-LATENT = "latent-diffusion"
+LATENT, VQ = "latent-diffusion", "vq-f4"
 RECOGNIZER_PX = 112  # of the crops that published recognizers take
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_AS = f"A recognizer, such as iresnet, or {LATENT}, or {VQ}."
+_SET = f"A setting of the recognizer, as in depth=100, or cpd=0.5 of a {LATENT}."
 
 
 @click.group()
@@ -26,14 +28,14 @@ def weights() -> None:
 
 @weights.command("import")
 @click.argument("file", required=False, type=_file)
-@click.option("--as", "kind", required=True, metavar="NAME", help=f"A recognizer, such as iresnet, or {LATENT}.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A setting of the recognizer: depth=100.")
+@click.option("--as", "kind", required=True, metavar="NAME", help=_AS)
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help=_SET)
 @click.option("--view", type=click.Choice(["arcface", "raw"]), help="The crop that a recognizer takes.")
 @click.option("--size-px", type=click.IntRange(min=16), help="Side of the crop or image. Default: 112, model: 128.")
 @click.option("--entry", default="", help="Which table of a checkpoint that holds several, such as state_dict.")
-@click.option("--unet", type=_file, help="Checkpoint of an IDiff-Face model.")
-@click.option("--encoder", type=_file, help="VQ-f4: the encoder's file.")
-@click.option("--decoder", type=_file, help="VQ-f4: the decoder's file, codebook included.")
+@click.option("--unet", type=_file, help="Checkpoint of an IDiff-Face model, of any of its networks.")
+@click.option("--encoder", type=_file, help="VQ-f4: the encoder's file, or one that holds all of it.")
+@click.option("--decoder", type=_file, help="VQ-f4: the decoder's file, codebook included, or one that holds all.")
 @click.option("--recognizer", type=_file, help="Weights file of the recognizer that gave the model its contexts.")
 @click.option("--license", "license_name", default="unknown", show_default=True, help="The weights' own license.")
 @click.option("--commercial-use", type=click.Choice(["yes", "no", "unknown"]), default="unknown", show_default=True)
@@ -41,7 +43,7 @@ def weights() -> None:
 def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any, **options: Any) -> None:
     """Turn a published checkpoint, FILE or that of --unet, into a weights file that suites can name.
 
-    A missing, extra or misshapen tensor is refused with its name, and so is a file that holds more than tensors.
+    Of a checkpoint its tensors are read and nothing else; a missing, extra or misshapen one is refused with its name.
     """
     from harness.foreign.checkpoints import Terms
     from harness.store.weights import weights_content
@@ -52,7 +54,7 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
         raise InputError(f"--out {out}: exists; remove it or choose another name")
     out.parent.mkdir(parents=True, exist_ok=True)
     terms = Terms(license_name, commercial_use)
-    info = _model(out, terms, options) if kind == LATENT else _recognizer(out, kind, terms, options)
+    info = {LATENT: _model, VQ: _autoencoder}.get(kind, _recognizer)(out, kind, terms, options)
     click.echo(f"{out}: {info.role} {info.kind}, content {weights_content(out)[:12]}")
     click.echo(f"license {info.license}, commercial use {info.commercial_use}")
 
@@ -71,16 +73,41 @@ def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> 
     return import_recognizer(options["file"], out, kind, recognizer, terms, options["entry"])
 
 
-def _model(out: Path, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
-    _check(options, f"--as {LATENT}", needed=("unet", "encoder", "decoder"), refused=("file", "view", "values"))
+def _model(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
+    _check(options, f"--as {kind}", needed=("unet", "encoder", "decoder"), refused=("file", "view"))
     from harness.foreign.latent_diffusion import SIZE_PX, LatentFiles, import_latent_diffusion
 
     files = LatentFiles(options["unet"], options["encoder"], options["decoder"], options["entry"])
-    return import_latent_diffusion(files, out, terms, options["size_px"] or SIZE_PX, options["recognizer"])
+    size_px, cpd = options["size_px"] or SIZE_PX, _cpd(_settings(options["values"]))
+    return import_latent_diffusion(files, out, terms, size_px, options["recognizer"], cpd=cpd)
+
+
+def _cpd(settings: dict[str, Any]) -> float | None:
+    """The one setting that a latent diffusion model takes."""
+    cpd: float | None = settings.pop("cpd", None)
+    if settings:
+        raise InputError(f"--set {min(settings)}: --as {LATENT} takes cpd alone")
+    if cpd is not None and (type(cpd) not in (int, float) or not 0 <= cpd < 1):
+        raise InputError(f"--set cpd={cpd}: expected a number from 0 to below 1")
+    return cpd
+
+
+def _autoencoder(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
+    whole = options["file"] is not None
+    halves = ("encoder", "decoder")
+    others = ("unet", "view", "values", "recognizer", "size_px")
+    needed, refused = (("file",), (*halves, *others)) if whole else (halves, others)
+    if not whole and not any(options[half] for half in halves):
+        raise InputError(f"--as {kind} needs FILE, or --encoder and --decoder")
+    _check(options, f"--as {kind}", needed, refused)
+    from harness.foreign.vq_f4 import VQFiles, import_vq_f4
+
+    paths = (options["file"], options["file"]) if whole else (options["encoder"], options["decoder"])
+    return import_vq_f4(VQFiles(*paths, options["entry"]), out, terms)
 
 
 def _check(options: dict[str, Any], who: str, needed: tuple[str, ...], refused: tuple[str, ...]) -> None:
-    names = {"file": "FILE", "values": "--set"}
+    names = {"file": "FILE", "values": "--set", "size_px": "--size-px"}
     for name in needed:
         if not options[name]:
             raise InputError(f"{who} needs {names.get(name, f'--{name}')}")

@@ -12,14 +12,17 @@ POWER = 0.75  # Source: IDiff-Face configuration
 
 
 def ema_decay(updates: int) -> float:
-    """Decay of the given update, counted from 1: 0 at the first (a copy), 0.999 at 10,000, 0.9999 at most.
+    """Decay of the given update, counted from 1: 0 at the first two (copies), 0.999 at 10,000, 0.9999 at most.
+
+    It is 1 - (1 + n)^-power; n counts the updates before this one, less one, and is 0 at the first two.
 
     Source: IDiff-Face code, as intended. What runs there never writes the value back, so its average is the raw
     weights; ours works.
     """
     if updates < 1:
         raise ValueError(f"updates are counted from 1, got {updates}")
-    decay: float = 1.0 - float(updates) ** -POWER  # (1 + n)^-power with n = updates - 1
+    n = max(updates - 2, 0)
+    decay: float = 1.0 - (1.0 + n) ** -POWER
     return min(MAX_DECAY, decay)
 
 

@@ -20,9 +20,16 @@ from harness.diffusion.latent import UNET, LatentDiffusion, load_autoencoder
 from harness.diffusion.preparation import Prepared, fit_autoencoder, prepare
 from harness.diffusion.preview import preview
 from harness.diffusion.schedule import Schedule, linear_schedule
-from harness.diffusion.settings import LatentFitSettings
+from harness.diffusion.settings import LatentFitSettings, Network
 from harness.diffusion.training import Loss, TrainSettings, denoising_loss, train_denoiser
-from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, UNetConfig
+from harness.diffusion.unet import (
+    DEMO_CONFIG,
+    PUBLISHED_ADAGN_CONFIG,
+    PUBLISHED_CONFIG,
+    PUBLISHED_UNCONDITIONAL_CONFIG,
+    ConditionalUNet,
+    UNetConfig,
+)
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
@@ -109,14 +116,22 @@ def _untrained(fit: Fit, data: Prepared, run: Run) -> tuple[nn.Module, LatentDif
 
 
 def _config(fit: Fit, data: Prepared) -> UNetConfig:
+    size = _size(fit.settings.network, conditional=fit.recognizer is not None)
     return dataclasses.replace(
-        DEMO_CONFIG if fit.settings.network == "demo" else PUBLISHED_CONFIG,
+        size,
         input_channels=data.latents.shape[1],
         context_input_channels=data.contexts.shape[1],
         context_dropout_probability=fit.cpd,
-        # As published, a conditional model never sees an empty context.
-        whole_context_dropout_probability=1.0 if fit.recognizer is None else 0.0,
+        # As published, a conditional model never sees an empty context. One that cannot see any drops none.
+        whole_context_dropout_probability=float(fit.recognizer is None and size.is_context_conditional),
     )
+
+
+def _size(network: Network, conditional: bool) -> UNetConfig:
+    """The network that the settings name; only that of the published unconditional model is built without a context."""
+    if network == "published-adagn":
+        return PUBLISHED_ADAGN_CONFIG if conditional else PUBLISHED_UNCONDITIONAL_CONFIG
+    return DEMO_CONFIG if network == "demo" else PUBLISHED_CONFIG
 
 
 def _columns(fit: Fit, data: Prepared) -> dict[str, Tensor]:

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from harness.components.model import Model
 from harness.diffusion.autoencoder import Autoencoder, autoencoder_settings, build_autoencoder, plain
+from harness.diffusion.kinds import LATENT_DIFFUSION
 from harness.diffusion.schedule import Schedule, linear_schedule
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 from harness.diffusion.weights import load_strict, take_prefix
 
-KIND = "latent-diffusion/1"
+KIND = LATENT_DIFFUSION
 UNET, AUTOENCODER = "unet.", "first_stage."  # before the names of tensors
 
 
@@ -56,10 +57,9 @@ class LatentDiffusion:
 
     def settings(self) -> dict[str, Any]:
         """Plain values from which :meth:`from_model` rebuilds the parts."""
-        autoencoder = autoencoder_settings(self.autoencoder)
         return {
             "unet": plain(self.unet.config),
-            "first_stage": autoencoder,
+            **described(self.autoencoder),
             "T": self.schedule.T,
             "size_px": self.size_px,
         }
@@ -71,8 +71,7 @@ class LatentDiffusion:
             weights: of the denoiser and whatever a method adds, by their names in the artifact.
             dtype: of the floating point tensors on disk.
         """
-        own = {f"{AUTOENCODER}{name}": tensor for name, tensor in self.autoencoder.state_dict().items()}
-        both = {**weights, **own}
+        both = {**weights, **autoencoder_tensors(self.autoencoder)}
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in both.items()}
 
     @cached_property
@@ -84,8 +83,18 @@ class LatentDiffusion:
         return int(z.shape[1]), int(z.shape[2]), int(z.shape[3])
 
 
+def described(autoencoder: Autoencoder) -> dict[str, Any]:
+    """The settings of an artifact that :func:`load_autoencoder` reads."""
+    return {"first_stage": autoencoder_settings(autoencoder)}
+
+
+def autoencoder_tensors(autoencoder: Autoencoder) -> dict[str, Tensor]:
+    """The tensors of an artifact that :func:`load_autoencoder` reads."""
+    return {f"{AUTOENCODER}{name}": tensor for name, tensor in autoencoder.state_dict().items()}
+
+
 def load_autoencoder(model: Model, device: str = "cpu") -> Autoencoder:
-    """The autoencoder of an artifact, frozen.
+    """The autoencoder of an artifact, frozen; of a whole latent diffusion model, or of an autoencoder alone.
 
     Raises:
         DataError: tensors do not fit the settings.

@@ -57,23 +57,29 @@ class _Norm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the second after a norm whose scale and shift come from the time."""
+    """Two convolutions, the second after a norm whose scale and shift come from the time.
 
-    def __init__(self, c_in: int, c_out: int, time_channels: int) -> None:
+    In an AdaGN network the context is added to the time's embedding; elsewhere ``context_channels`` is 0.
+    """
+
+    def __init__(self, c_in: int, c_out: int, time_channels: int, context_channels: int = 0) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(GROUPS, c_in, eps=NORM_EPS)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.time_emb = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, c_out))
+        self.context_emb = nn.Sequential(nn.SiLU(), nn.Linear(context_channels, c_out)) if context_channels else None
         self.scale_emb = nn.Linear(c_out, c_out)
         self.shift_emb = nn.Linear(c_out, c_out)
         self.norm2 = _Norm(c_out)
         self.conv2 = _zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.shortcut: nn.Module = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        # x [B, c_in, H, W], time [B, time_channels] -> [B, c_out, H, W]
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        # x [B, c_in, H, W], time [B, time_channels], projected context [B, D] -> [B, c_out, H, W]
         h = self.conv1(F.silu(self.norm1(x)))
         e = self.time_emb(time)  # [B, c_out]
+        if self.context_emb is not None:
+            e = e + self.context_emb(context)
         h = self.norm2(h, self.scale_emb(e), self.shift_emb(e))
         out: Tensor = self.shortcut(x) + self.conv2(F.silu(h))
         return out
@@ -160,4 +166,19 @@ class AttentionBlock(nn.Module):
         h = h + self.cross_attention(self.x_norm(h), context)
         h = h + self._mlp(self.x_norm(h))
         out: Tensor = x + self.x_proj_out(h.reshape(x.shape))
+        return out
+
+
+class SelfAttentionBlock(nn.Module):
+    """Self-attention after a norm, beside the identity: all the attention that an AdaGN network has."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels, eps=NORM_EPS)
+        self.attention = Attention(channels, heads, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x [B, C, H, W] -> [B, C, H, W]
+        tokens = self.norm(x).flatten(2)  # [B, C, N]
+        out: Tensor = x + self.attention(tokens, self.attention.keys_values(tokens)).reshape(x.shape)
         return out

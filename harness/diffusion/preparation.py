@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.coding import from_unit, to_unit
 from harness.diffusion.autoencoder import Autoencoder, SmallAutoencoder, build_autoencoder
 from harness.diffusion.hooks import checkpoint_every, run_hooks, warmup
 from harness.diffusion.settings import LatentFitSettings
 from harness.diffusion.training import TrainSettings, train_autoencoder
 from harness.diffusion.weights import load_strict
-from harness.coding import from_unit, to_unit
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer

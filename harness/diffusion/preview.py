@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.coding import contact_sheet
 from harness.components.images import SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
 from harness.diffusion.settings import LatentSampleSettings
-from harness.coding import contact_sheet
 
 if TYPE_CHECKING:
     from harness.components.run import Run
@@ -35,10 +35,9 @@ def preview(parts: LatentDiffusion, contexts: Tensor, run: Run, step: int) -> No
     chosen = contexts[:: max(1, len(contexts) // SIDE)][:SIDE]
     plan = SamplePlan.grid(len(chosen), SIDE)
     of_each = chosen[torch.from_numpy(plan.identities)].to(run.device)
-    unconditional = parts.unet.config.whole_context_dropout_probability == 1.0
     parts.unet.eval()
     try:
-        keys_values = parts.unet.contextualize(None if unconditional else of_each, batch=len(plan))
+        keys_values = parts.unet.contextualize(None if parts.unet.config.is_unconditional else of_each, batch=len(plan))
         images = sample_images(parts, plan, run, bind(parts.unet, keys_values), SAMPLING)
     finally:
         parts.unet.train(was_training)

@@ -84,19 +84,3 @@ def spaced_steps(T: int, steps: int) -> Sequence[int]:
     if not 1 <= steps <= T:
         raise ValueError(f"a sampler takes between 1 and T = {T} steps, got {steps}")
     return [i * T // steps for i in range(steps)]
-
-
-def published_vectors(schedule: Schedule) -> dict[str, Tensor]:
-    """The eight vectors of length T that published IDiff-Face checkpoints hold beside the network's tensors."""
-    betas, alpha_bars = schedule.betas, schedule.alpha_bars
-    alphas = 1.0 - betas
-    return {
-        "betas": betas,
-        "alphas": alphas,
-        "sigmas": betas.sqrt(),
-        "sqrt_alphas_inv": 1.0 / alphas.sqrt(),
-        "alpha_bars": alpha_bars,
-        "sqrt_alpha_bars": alpha_bars.sqrt(),
-        "sqrt_one_minus_alpha_bars": (1.0 - alpha_bars).sqrt(),
-        "one_minus_alphas_over_sqrt_one_minus_alpha_bars": betas / (1.0 - alpha_bars).sqrt(),
-    }

@@ -17,14 +17,20 @@ DDIM_STEPS = 200
 T = 1000
 # By how much an autoencoder and the U-Net's resolutions shrink an image; its side must be a multiple of the product.
 _AUTOENCODER_FACTOR = {"small": 4, "pixel": 2}
-_UNET_FACTOR = {"demo": 2, "published": 8}
+_UNET_FACTOR = {"demo": 2, "published": 8, "published-adagn": 8}
+
+Network = Literal["demo", "published", "published-adagn"]
 
 
 class LatentFitSettings(Settings):
     """How to fit; defaults are IDiff-Face's published training where it applies to any size."""
 
     size_px: int = Field(128, ge=16, le=256, multiple_of=8, description="side of the generated image in pixels")
-    network: Literal["demo", "published"] = Field("published", description="size of the U-Net: about 2 or 216 M")
+    network: Network = Field(
+        "published",
+        description="the U-Net: published, with cross-attention to the context (216 M weights); published-adagn, with "
+        "the context added to the time (135 M); or demo, a small one with cross-attention (2 M)",
+    )
     autoencoder: Literal["small", "pixel"] = Field("small", description="a small one, or pixel: diffusion on pixels")
     autoencoder_steps: int = Field(20_000, ge=1, description="optimizer steps of the small autoencoder")
     steps: int = Field(150_000, ge=1, description="optimizer steps of the denoiser; IDiff-Face: 150,000")

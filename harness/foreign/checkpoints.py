@@ -1,13 +1,12 @@
 """Reading checkpoints that other code wrote, strictly.
 
-Pickles are read with torch's restricted unpickler, which builds tensors and plain containers and nothing else; a file
-that holds more is refused.
+Of a pickle only tensors and plain containers are built (:mod:`harness.data.torch_files`). Whatever else a training
+checkpoint holds, such as the state of an optimizer or the callbacks of a framework, is passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 PARALLEL = "module."  # what torch's DataParallel puts before every name
+LISTED = 5  # entries that an error names
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,33 @@ class Terms:
     commercial_use: CommercialUse = "unknown"
 
 
-def read_foreign(path: Path, entry: str = "") -> dict[str, torch.Tensor]:
+def read_foreign(path: Path, entry: str = "", prefix: str = "") -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by name, safetensors or pickle (``.pt``, ``.pth``, ``.ckpt``).
 
     Args:
         path: the file.
         entry: which table of a file that holds several, such as ``state_dict``; not needed where there is one.
+        prefix: of a larger model's part. Where names start with it, only those are read, and returned without it.
 
     Raises:
-        DataError: the file cannot be read, holds more than tensors, or no single table of tensors can be told.
+        DataError: the file cannot be read, or no single table of tensors can be told.
     """
-    tensors = _table(_read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path), entry, path)
-    if all(name.startswith(PARALLEL) for name in tensors):
-        tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    if path.suffix == ".safetensors":
+        return {name: tensor.detach() for name, tensor in _below(_read_safetensors(path, entry), prefix).items()}
+    from harness.data.torch_files import TorchFile
+
+    with TorchFile(path) as file:
+        return file.tensors(_below(_table(file.content, entry, path), prefix))
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _below(table: dict[str, Any], prefix: str) -> dict[str, Any]:
+    if all(name.startswith(PARALLEL) for name in table):
+        table = {name.removeprefix(PARALLEL): value for name, value in table.items()}
+    below = {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
+    return below or table
+
+
+def _read_safetensors(path: Path, entry: str) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -54,30 +64,14 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read as safetensors ({error})") from error
+    if entry:
+        raise DataError(f"{path}: no entry {entry!r}; safetensors hold one table")
+    if not tensors:
+        raise DataError(f"{path}: expected tensors by name, found nothing")
     return tensors
 
 
-def _unpickle(path: Path) -> Any:
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch raises nearly every kind for files that are no checkpoints
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
-            raise DataError(
-                f"{path}: holds {found[1]}, which a file of weights must not; unpickling it could run any code. Get "
-                "the weights as safetensors, or have someone who trusts the file save its state dict alone"
-            ) from error
-        raise DataError(
-            f"{path}: not a checkpoint of tensors that torch can read safely ({type(error).__name__}); expected a "
-            "state dict saved by torch.save, or safetensors"
-        ) from error
-
-
-def _table(loaded: Any, entry: str, path: Path) -> dict[str, torch.Tensor]:
+def _table(loaded: Any, entry: str, path: Path) -> dict[str, Any]:
     """The table of tensors in what was unpickled."""
     if entry:
         if not isinstance(loaded, Mapping) or entry not in loaded:
@@ -89,23 +83,41 @@ def _table(loaded: Any, entry: str, path: Path) -> dict[str, torch.Tensor]:
     if len(tables) == 1:
         return dict(loaded[tables[0]])
     if tables:
-        raise DataError(f"{path}: holds several tables of tensors; choose one with --entry: {', '.join(tables)}")
+        named = ", ".join(map(_shown, tables[:LISTED]))
+        raise DataError(f"{path}: holds several tables of tensors; choose one with --entry: {named}")
     raise DataError(f"{path}: expected tensors by name, found {_listed(loaded)}")
 
 
 def _is_table(value: Any) -> bool:
-    import torch
+    from harness.data.torch_pickles import Stored
 
     if not isinstance(value, Mapping) or not value:
         return False
-    return all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items())
+    return all(isinstance(name, str) and isinstance(tensor, Stored) for name, tensor in value.items())
 
 
 def _listed(loaded: Any) -> str:
     if not isinstance(loaded, Mapping):
-        return f"a {type(loaded).__name__}"
-    shown = [f"{name} ({type(value).__name__})" for name, value in list(loaded.items())[:5]]
-    return ", ".join(shown) + (f" and {len(loaded) - 5} more" if len(loaded) > 5 else "") or "nothing"
+        return f"a {_kind(loaded)}"
+    shown = [f"{_shown(name)} ({_kind(value)})" for name, value in list(loaded.items())[:LISTED]]
+    return ", ".join(shown) + (f" and {len(loaded) - LISTED} more" if len(loaded) > LISTED else "") or "nothing"
+
+
+def _shown(name: Any) -> str:
+    """A key of a dictionary as an error quotes it; one that is no text or short number may be of any size."""
+    short = isinstance(name, int) and name.bit_length() < 64
+    return str(name)[:80] if short or isinstance(name, str) else _kind(name)
+
+
+def _kind(value: Any) -> str:
+    """What a value of a checkpoint is."""
+    from harness.data.torch_pickles import Inert, Stored, StoredArray
+
+    if isinstance(value, Inert) or value is Inert:
+        return "other object"
+    if isinstance(value, Stored | StoredArray):
+        return "Tensor" if isinstance(value, Stored) else "array"
+    return "dict" if isinstance(value, Mapping) else type(value).__name__
 
 
 def origin(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ Every name and shape must be the network's: a missing, extra or misshapen tensor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.diffusion.latent import KIND, UNET, LatentDiffusion
-from harness.diffusion.schedule import Schedule, linear_schedule, published_vectors
-from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet, UNetConfig
-from harness.diffusion.vq import VQAutoencoder, VQConfig
+from harness.diffusion.kinds import LATENT_DIFFUSION, UNCONDITIONAL
+from harness.diffusion.latent import UNET, LatentDiffusion
+from harness.diffusion.schedule import Schedule, linear_schedule
+from harness.diffusion.unet import (
+    PUBLISHED_ADAGN_CONFIG,
+    PUBLISHED_CONFIG,
+    PUBLISHED_UNCONDITIONAL_CONFIG,
+    ConditionalUNet,
+    UNetConfig,
+)
+from harness.diffusion.vq import VQConfig
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import DataError, InputError
 from harness.foreign.checkpoints import Terms, origin, read_foreign
+from harness.foreign.published_schedule import check_schedule
+from harness.foreign.vq_f4 import VQFiles, read_vq_f4
 from harness.store.weights import WeightsInfo, read_info, weights_content, write_weights
 
 SIZE_PX = 128  # side of IDiff-Face's images. Source: IDiff-Face configuration
 AUTOENCODER_FACTOR = 4  # of VQ-f4
 PUBLISHED_PREFIX = "eps_model."  # of the network's tensors in IDiff-Face checkpoints
-SCHEDULE_TOLERANCE = 1e-4  # relative, between a checkpoint's vectors and ours
+_RESIDUAL_CONTEXT = ".res.context_emb."  # within the names of an AdaGN network that has a context
 
 
 @dataclass(frozen=True)
 class LatentFiles:
-    """What IDiff-Face's authors publish or use, file by file; ``entry`` chooses a table within the U-Net's."""
+    """What IDiff-Face's authors publish or use, file by file; ``entry`` chooses a table within the U-Net's.
+
+    ``encoder`` and ``decoder`` may be one file that holds both.
+    """
 
     unet: Path
     encoder: Path
@@ -45,6 +58,7 @@ def import_latent_diffusion(
     recognizer: Path | None = None,
     unet_config: UNetConfig | None = None,
     vq_config: VQConfig | None = None,
+    cpd: float | None = None,
 ) -> WeightsInfo:
     """Write the weights file of a published IDiff-Face model: its U-Net, its schedule and the VQ-f4 autoencoder.
 
@@ -54,62 +68,82 @@ def import_latent_diffusion(
         size_px: side of the images that the model was trained on.
         recognizer: weights file (ours) of the recognizer that gave the model its contexts; None leaves it open, and
             then nothing checks that a suite's contexts come from the same one.
-        unet_config, vq_config: other sizes than the published ones.
+        unet_config, vq_config: other sizes than the published ones; which of the published networks it is, the names
+            of its tensors tell.
+        cpd: contextual partial dropout of its training, which the checkpoint does not say and sampling does not use;
+            None notes that of the published main model.
 
     Raises:
         DataError: a file cannot be read, a tensor is missing, unexpected or misshapen, or the schedule is another one.
-        InputError: the size does not fit the networks, or ``recognizer`` holds something else.
+        InputError: the size does not fit the networks, ``recognizer`` holds something else or the model has no
+            contexts.
     """
     conditioned = "" if recognizer is None else _recognizer_content(recognizer)
-    parts = _latent_parts(files, size_px, unet_config or PUBLISHED_CONFIG, vq_config)
+    parts = _latent_parts(files, size_px, unet_config, vq_config, cpd)
+    conditional = parts.unet.config.is_context_conditional
+    if not conditional and (recognizer is not None or cpd is not None):
+        raise InputError(f"{files.unet}: an unconditional model, so it takes neither a recognizer nor a cpd")
     weights = {f"{UNET}{name}": tensor for name, tensor in parts.unet.state_dict().items()}
+    origins = VQFiles(files.encoder, files.decoder).origins()
     info = WeightsInfo(
         role="model",
-        kind=KIND,
+        kind=LATENT_DIFFUSION if conditional else UNCONDITIONAL,
         settings=parts.settings(),
         recognizer=conditioned,
         license=terms.license,
         commercial_use=terms.commercial_use,
-        provenance={"imported": {name: origin(getattr(files, name)) for name in ("unet", "encoder", "decoder")}},
+        provenance={"imported": {"unet": origin(files.unet), **origins}},
     )
     write_weights(out, parts.tensors(weights, torch.float32), info)
     return info
 
 
-def _latent_parts(files: LatentFiles, size_px: int, config: UNetConfig, vq_config: VQConfig | None) -> LatentDiffusion:
+def _latent_parts(
+    files: LatentFiles, size_px: int, config: UNetConfig | None, vq_config: VQConfig | None, cpd: float | None
+) -> LatentDiffusion:
+    tensors = read_foreign(files.unet, files.entry)
+    config = config or published_config(tensors)
+    if cpd is not None:
+        config = dataclasses.replace(config, context_dropout_probability=cpd)
     factor = AUTOENCODER_FACTOR * 2 ** (len(config.is_attention) - 1)
     if size_px % factor:
         raise InputError(f"size_px must be a multiple of {factor} for this model, got {size_px}")
-    unet, schedule = load_published_idiffface(read_foreign(files.unet, files.entry), str(files.unet), config)
-    with torch.device("meta"):
-        autoencoder = VQAutoencoder(vq_config)
-    load_strict(autoencoder.encoder, read_foreign(files.encoder), str(files.encoder))
-    load_strict(autoencoder.decoder, read_foreign(files.decoder), str(files.decoder))
+    unet, schedule = load_published_idiffface(tensors, str(files.unet), config)
+    autoencoder = read_vq_f4(VQFiles(files.encoder, files.decoder), vq_config)
     return LatentDiffusion(unet, autoencoder, schedule, size_px)
 
 
+def published_config(tensors: Mapping[str, Tensor]) -> UNetConfig:
+    """Which of the published networks a checkpoint is of, by the names of its tensors."""
+    names = [name for name in tensors if name.startswith(PUBLISHED_PREFIX)]
+    if not any(name.startswith(f"{PUBLISHED_PREFIX}context_emb.") for name in names):
+        return PUBLISHED_UNCONDITIONAL_CONFIG
+    return PUBLISHED_ADAGN_CONFIG if any(_RESIDUAL_CONTEXT in name for name in names) else PUBLISHED_CONFIG
+
+
 def load_published_idiffface(
-    tensors: Mapping[str, Tensor], what: str, config: UNetConfig = PUBLISHED_CONFIG
+    tensors: Mapping[str, Tensor], what: str, config: UNetConfig | None = None
 ) -> tuple[ConditionalUNet, Schedule]:
     """Build the network and the schedule of a published IDiff-Face checkpoint (raw or EMA state dict).
+
+    Args:
+        tensors: its state dict.
+        what: where it comes from, for the errors.
+        config: another size than the published one of its kind.
 
     Raises:
         DataError: tensors do not fit, or the schedule is not the linear one.
     """
+    network = take_prefix(tensors, PUBLISHED_PREFIX)
+    if not network:
+        text = f"no tensor below {PUBLISHED_PREFIX!r}; expected a state dict of the IDiff-Face diffusion wrapper"
+        raise DataError(f"{what}: {text}")
     vectors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PUBLISHED_PREFIX)}
-    if "betas" not in vectors:
-        raise DataError(f"{what}: no tensor 'betas'; expected a state dict of the IDiff-Face diffusion wrapper")
-    schedule = linear_schedule(len(vectors["betas"]))
-    expected = published_vectors(schedule)
-    for name in sorted(expected.keys() | vectors.keys()):
-        if name not in expected or name not in vectors or vectors[name].shape != expected[name].shape:
-            raise DataError(f"{what}: schedule vector {name!r} is missing, unexpected or not of length {schedule.T}")
-        if not torch.allclose(vectors[name].float(), expected[name], rtol=SCHEDULE_TOLERANCE, atol=0.0):
-            raise DataError(f"{what}: {name!r} is not that of the linear schedule with T = {schedule.T}")
+    steps = check_schedule(vectors, what)
     with torch.device("meta"):
-        unet = ConditionalUNet(config)
-    load_strict(unet, take_prefix(tensors, PUBLISHED_PREFIX), what)
-    return unet.eval(), schedule
+        unet = ConditionalUNet(config or published_config(tensors))
+    load_strict(unet, network, what)
+    return unet.eval(), linear_schedule(steps)
 
 
 def _recognizer_content(path: Path) -> str:

@@ -271,7 +271,10 @@ class Parts:
             source=_id(source),
             model=_id(self.context_model(entry, law, recognizer)) if entry.model else None,
         )
-        return self.add(stage, "contexts", entry.use)
+        try:
+            return self.add(stage, "contexts", entry.use)
+        except (InputError, DataError) as error:
+            raise self.error(key, str(error)) from error
 
     def context_model(self, entry: ContextsEntry, law: type[ContextLaw], recognizer: Stage) -> Stage:
         """The model that a law of contexts samples from."""

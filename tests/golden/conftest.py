@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 DEFAULT_DIR = Path(__file__).parent / "data"
 
@@ -21,3 +24,10 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
     if not folder.is_dir():
         pytest.fail(f"--golden-dir: {folder} is not a folder")
     return folder
+
+
+@pytest.fixture
+def vectors(golden_dir: Path) -> dict[str, Tensor]:
+    """The eight schedule vectors as they stand in a checkpoint of the reference."""
+    with np.load(golden_dir / "schedule_published.npz") as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}

@@ -18,14 +18,12 @@ from harness.builtin.iresnet import IResNet, IResNetSettings
 from harness.builtin.iresnet_net import IResNetwork
 from harness.components import Crop, Model
 from harness.diffusion.latent import LatentDiffusion
-from harness.diffusion.schedule import linear_schedule, published_vectors
 from harness.diffusion.weights import load_strict
 from harness.errors import DataError
 from harness.foreign import latent_diffusion
 from harness.foreign.checkpoints import Terms, read_foreign
 from harness.foreign.latent_diffusion import LatentFiles, import_latent_diffusion
 from harness.foreign.recognizers import import_recognizer
-
 from harness.store.weights import WeightsInfo, load_tensors, read_info
 
 DEPTHS = [18, 50, 100]
@@ -84,10 +82,10 @@ def spoiled(tensors: dict[str, Tensor], name: str, fault: str) -> dict[str, Tens
 
 
 @pytest.fixture
-def files(golden_dir: Path, tmp_path: Path) -> LatentFiles:
+def files(golden_dir: Path, tmp_path: Path, vectors: dict[str, Tensor]) -> LatentFiles:
     """The published IDiff-Face checkpoint and VQ-f4's two files, in name and shape."""
     vq = listed(golden_dir, "vq_f4")
-    unet = zeros(listed(golden_dir, "idiffface")) | published_vectors(linear_schedule())
+    unet = zeros(listed(golden_dir, "idiffface")) | vectors
     made = LatentFiles(tmp_path / "ema.ckpt", tmp_path / "encoder.pt", tmp_path / "decoder.pt")
     for path, tensors in (
         (made.unet, unet),
@@ -103,7 +101,9 @@ def test_a_published_idiffface_model_is_imported(
 ) -> None:
     written: dict[Path, tuple[dict[str, Tensor], WeightsInfo]] = {}
     # a gigabyte of zeros would be written here; what is written is looked at instead
-    monkeypatch.setattr(latent_diffusion, "write_weights", lambda path, tensors, info: written.update({path: (tensors, info)}))
+    monkeypatch.setattr(
+        latent_diffusion, "write_weights", lambda path, tensors, info: written.update({path: (tensors, info)})
+    )
     import_latent_diffusion(files, tmp_path / "out.safetensors", TERMS)
     tensors, info = written[tmp_path / "out.safetensors"]
     assert sum(t.numel() for name, t in tensors.items() if name.startswith("unet.")) == 216_341_187

@@ -17,10 +17,17 @@ from torch import Tensor, nn
 from harness.diffusion.autoencoder import VQAutoencoder, VQConfig
 from harness.diffusion.guidance import Weight, adaptive, reverse_adaptive, with_negative
 from harness.diffusion.samplers import SAMPLERS, bind
-from harness.diffusion.schedule import Schedule, linear_schedule, published_vectors
-from harness.diffusion.unet import ConditionalUNet, UNetConfig
+from harness.diffusion.schedule import Schedule, linear_schedule
+from harness.diffusion.unet import (
+    PUBLISHED_ADAGN_CONFIG,
+    PUBLISHED_CONFIG,
+    PUBLISHED_UNCONDITIONAL_CONFIG,
+    ConditionalUNet,
+    UNetConfig,
+)
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.foreign.latent_diffusion import PUBLISHED_PREFIX, load_published_idiffface
+from harness.foreign.published_schedule import RECIPE
 
 TOLERANCE = 1e-5
 SCHEDULE_TOLERANCE = 1e-6
@@ -141,24 +148,76 @@ def _listed(path: Path) -> dict[str, Any]:
     return keys
 
 
-def test_published_idiffface_names_and_shapes(golden_dir: Path) -> None:
-    listed = _listed(golden_dir / "idiffface_checkpoint_keys.json")
+NETWORKS = {  # key list, part of it, size, parameters
+    "CA": ("idiffface", "", PUBLISHED_CONFIG, 216_341_187),
+    "AdaGN": ("adagn", "conditional", PUBLISHED_ADAGN_CONFIG, 134_595_939),
+    "unconditional": ("adagn", "unconditional", PUBLISHED_UNCONDITIONAL_CONFIG, 132_392_163),
+}
+
+
+def listed_network(folder: Path, network: str) -> dict[str, list[int]]:
+    """Names and shapes of the published network's tensors."""
+    name, part, *_ = NETWORKS[network]
+    keys = _listed(folder / f"{name}_checkpoint_keys.json")
+    return keys[part] if part else take_prefix(keys, PUBLISHED_PREFIX)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_published_network_names_shapes_and_parameters(golden_dir: Path, network: str) -> None:
+    *_, config, parameters = NETWORKS[network]
     with torch.device("meta"):
-        ours = _shapes(ConditionalUNet())
-    vectors = published_vectors(linear_schedule())
-    expected = {f"{PUBLISHED_PREFIX}{name}": shape for name, shape in ours.items()}
-    expected |= {name: list(vector.shape) for name, vector in vectors.items()}
-    assert expected == listed
+        unet = ConditionalUNet(config)
+    assert _shapes(unet) == listed_network(golden_dir, network)
+    assert sum(p.numel() for p in unet.parameters()) == parameters
 
 
-def test_a_published_checkpoint_loads(golden_dir: Path) -> None:
+def test_published_schedule_names_and_shapes(golden_dir: Path, vectors: dict[str, Tensor]) -> None:
     listed = _listed(golden_dir / "idiffface_checkpoint_keys.json")
+    shapes = {name: list(vector.shape) for name, vector in vectors.items()}
+    assert shapes == {name: shape for name, shape in listed.items() if not name.startswith(PUBLISHED_PREFIX)}
+    assert list(RECIPE) == list(shapes)
+
+
+@pytest.mark.parametrize("name", RECIPE)
+def test_published_schedule_vectors(vectors: dict[str, Tensor], name: str) -> None:
+    assert relative_error(RECIPE[name](vectors), vectors[name]) <= SCHEDULE_TOLERANCE
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_published_checkpoint_loads_as_the_network_that_it_is(
+    golden_dir: Path, vectors: dict[str, Tensor], network: str
+) -> None:
     # one shared zero per tensor: a checkpoint of the right names and shapes without its 865 MB
-    tensors = {name: torch.zeros(()).expand(shape) for name, shape in listed.items()}
-    tensors |= published_vectors(linear_schedule())
-    unet, schedule = load_published_idiffface(tensors, "checkpoint")
+    listed = listed_network(golden_dir, network)
+    tensors = {f"{PUBLISHED_PREFIX}{name}": torch.zeros(()).expand(shape) for name, shape in listed.items()}
+    unet, schedule = load_published_idiffface({**vectors, **tensors}, "checkpoint")
+    *_, config, parameters = NETWORKS[network]
     assert schedule.T == 1000
-    assert sum(p.numel() for p in unet.parameters()) == 216_341_187
+    assert unet.config == config
+    assert sum(p.numel() for p in unet.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("conditional", "eps"),
+        ("conditional", "eps_no_context"),
+        ("conditional", "eps_zero_context"),
+        ("unconditional", "eps"),
+    ],
+)
+def test_adagn(golden_dir: Path, kind: str, name: str) -> None:
+    path = golden_dir / "adagn_small.safetensors"
+    tensors, metadata = read(path)
+    unet = ConditionalUNet(UNetConfig.from_dict(json.loads(metadata[f"{kind}.config"]))).eval()
+    load_strict(unet, take_prefix(tensors, f"{kind}.unet."), path.name)
+    io = take_prefix(tensors, "io.")
+    given: Tensor | None = {"eps": io["context"], "eps_zero_context": torch.zeros_like(io["context"])}.get(name)
+    with torch.no_grad():
+        eps = unet(io["x"], io["t"], given)
+        once = unet(io["x"], io["t"], unet.contextualize(given, batch=len(io["x"])))
+    assert relative_error(eps, tensors[f"{kind}.io.{name}"]) <= TOLERANCE
+    assert torch.equal(once, eps)
 
 
 def test_published_vq_f4_names_and_shapes(golden_dir: Path) -> None:

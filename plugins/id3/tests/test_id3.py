@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from harness.builtin.small_cnn import SmallCNN
+from harness.coding import to_unit
 from harness.components import Crop, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import StageError
-from harness.coding import to_unit
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 
 GRAY_LEVELS = 2  # by which rounding may move a pixel when batches differ
@@ -153,6 +153,12 @@ def test_sampling_needs_the_recognizer(ready: Given, model: Model) -> None:
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ID3SampleSettings(**wrong)
+
+
+def test_a_network_without_cross_attention_is_refused() -> None:
+    """It could not read the attributes."""
+    with pytest.raises(ValidationError, match="network"):
+        ID3FitSettings(network="published-adagn")
 
 
 def test_the_options_of_score_and_attributes_reach_the_images(ready: Given) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import torch
 from harness.builtin.contexts import AuthenticContexts, AuthenticSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.builtin.two_stage import TwoStage, TwoStageSettings
-from harness.builtin.unconditional import KIND, Unconditional
+from harness.builtin.unconditional import KIND, Unconditional, UnconditionalFitSettings
 from harness.components import Crop, Given, Model, Run
+from harness.diffusion import fitting
 from harness.diffusion.latent import KIND as CONDITIONAL
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.settings import LatentFitSettings
 from harness.errors import StageError, Stopped
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.testing.latent import tiny_model
+from harness.testing.latent import TINY_CONFIG, tiny_model
 
 SHORT = {"size_px": 32, "network": "demo", "autoencoder_steps": 2, "steps": 2, "batch_size": 4}
 
@@ -128,6 +130,19 @@ class Listening(Run):
     def noise(self, identities: Any, samples: Any, shape: Any, purpose: str, step: int = 0) -> torch.Tensor:
         self.asked.extend(zip(identities, samples, strict=True))
         return super().noise(identities, samples, shape, purpose, step)
+
+
+def test_two_stage_contexts_of_the_published_unconditional_network(
+    source: FaceSet, recognizer: SmallCNN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(TINY_CONFIG, condition_type="AdaGN", is_context_conditional=False)
+    monkeypatch.setattr(fitting, "PUBLISHED_UNCONDITIONAL_CONFIG", small)
+    settings = UnconditionalFitSettings(**{**SHORT, "network": "published-adagn"})
+    assert UnconditionalFitSettings().network == "published-adagn"
+    model = Unconditional(settings).fit(Given(source=source), Run(seed=0))
+    drawn = two_stage(model, recognizer, 3, Run(seed=0))
+    assert drawn.shape == (3, 16)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1.0, atol=1e-6)
 
 
 def test_two_stage_shares_no_noise_with_the_rows(unconditional: Model, recognizer: SmallCNN) -> None:

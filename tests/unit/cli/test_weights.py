@@ -14,6 +14,8 @@ from harness.cli.weights import weights
 from harness.errors import InputError
 from harness.store.weights import read_info, weights_content
 
+MODEL = ["--as", "latent-diffusion", "--unet", "FILE", "--encoder", "FILE", "--decoder", "FILE"]
+
 
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(weights, ["import", *arguments])
@@ -44,6 +46,13 @@ def test_the_command(tmp_path: Path) -> None:
         (["FILE", "--as", "small-cnn", "--view", "raw", "--set", "width"], "--set width: expected key=value"),
         (["FILE", "--as", "small-cnn", "--view", "raw", "--set", "width=1"], "small-cnn: width: "),
         (["--as", "latent-diffusion", "--unet", "FILE"], "--as latent-diffusion needs --encoder"),
+        ([*MODEL, "--set", "depth=100"], "--set depth: --as latent-diffusion takes cpd alone"),
+        ([*MODEL, "--set", "cpd=1"], "--set cpd=1: expected a number from 0 to below 1"),
+        ([*MODEL, "--set", "cpd=yes"], "--set cpd=True: expected a number"),
+        (["--as", "vq-f4"], "--as vq-f4 needs FILE, or --encoder and --decoder"),
+        (["--as", "vq-f4", "--encoder", "FILE"], "--as vq-f4 needs --decoder"),
+        (["FILE", "--as", "vq-f4", "--encoder", "FILE"], "--as vq-f4 takes no --encoder"),
+        (["FILE", "--as", "vq-f4", "--size-px", "64"], "--as vq-f4 takes no --size-px"),
     ],
 )
 def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:

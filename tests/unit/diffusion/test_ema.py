@@ -8,8 +8,9 @@ from harness.diffusion.ema import EMA, ema_decay
 
 
 def test_published_decay() -> None:
-    assert ema_decay(1) == 0.0
-    assert ema_decay(10_000) == pytest.approx(0.9990, abs=1e-12)
+    assert [ema_decay(update) for update in (1, 2)] == [0.0, 0.0], "at the second one update was made before it"
+    assert [ema_decay(update) for update in (3, 4, 401)] == pytest.approx([1 - n**-0.75 for n in (2.0, 3.0, 400.0)])
+    assert ema_decay(10_000) == pytest.approx(0.9990, abs=1e-6)
     assert ema_decay(150_000) == pytest.approx(0.99987, abs=1e-5)
     assert ema_decay(10**9) == 0.9999
     with pytest.raises(ValueError, match="counted from 1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,22 @@ import pytest
 import torch
 
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
-from harness.builtin.unconditional import Unconditional
-from harness.components import Crop, Given, Model, Run
+from harness.builtin.unconditional import Unconditional, UnconditionalFitSettings
+from harness.coding import decode_image
+from harness.components import Crop, Given, Model, Run, SamplePlan
+from harness.diffusion import fitting
 from harness.diffusion.autoencoder import PixelAutoencoder
+from harness.diffusion.fitting import Fit, fit_model
+from harness.diffusion.kinds import VQ_F4
 from harness.diffusion.latent import AUTOENCODER, KIND, UNET, LatentDiffusion
 from harness.diffusion.preparation import fit_autoencoder, prepare
+from harness.diffusion.samplers import bind
+from harness.diffusion.sampling import contextualize, sample_images
 from harness.diffusion.schedule import linear_schedule
-from harness.diffusion.settings import LatentFitSettings
+from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 from harness.diffusion.vq import VQAutoencoder, VQConfig
 from harness.errors import Stopped
-from harness.coding import decode_image
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.testing.latent import TINY_CONFIG
 
@@ -71,6 +77,50 @@ def test_vq_f4_is_taken_over(imported: Model, source: FaceSet) -> None:
     assert all(torch.equal(model.tensors[name], imported.tensors[name]) for name in own)
     assert not any("autoencoder" in name for name in curves), "nothing of the autoencoder is fitted"
     assert LatentDiffusion.from_model(model).latent_shape == (3, 8, 8)
+
+
+def test_vq_f4_alone_is_taken_over(imported: Model, source: FaceSet) -> None:
+    own = {name: tensor for name, tensor in imported.tensors.items() if name.startswith(AUTOENCODER)}
+    alone = Model(VQ_F4, {"first_stage": imported.settings["first_stage"]}, own)
+    assert VQ_F4 in Unconditional.accepts["autoencoder"]
+    settings = LatentFitSettings(size_px=32, network="demo", steps=2, batch_size=2)
+    ours, whole = (Unconditional(settings).fit(Given(source=source, autoencoder=m), Run(0)) for m in (alone, imported))
+    assert ours.settings == whole.settings
+    assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in whole.tensors.items())
+
+
+@pytest.fixture
+def small_adagn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published AdaGN networks, small."""
+    adagn = replace(TINY_CONFIG, condition_type="AdaGN")
+    monkeypatch.setattr(fitting, "PUBLISHED_ADAGN_CONFIG", adagn)
+    monkeypatch.setattr(fitting, "PUBLISHED_UNCONDITIONAL_CONFIG", replace(adagn, is_context_conditional=False))
+
+
+@pytest.mark.usefixtures("small_adagn")
+@pytest.mark.parametrize("cpd", [0.0, 0.25, 0.5])
+def test_an_adagn_network_is_fitted_and_sampled(source: FaceSet, recognizer: SmallCNN, cpd: float) -> None:
+    short = {"size_px": 32, "autoencoder_steps": 1, "steps": 2, "batch_size": 2}
+    settings = LatentFitSettings(network="published-adagn", **short)
+    model = fit_model(KIND, Fit(source=source, settings=settings, recognizer=recognizer, cpd=cpd), Run(seed=0))
+    parts = LatentDiffusion.from_model(model)
+    assert (parts.unet.config.condition_type, parts.unet.config.context_dropout_probability) == ("AdaGN", cpd)
+    assert parts.unet.config.whole_context_dropout_probability == 0.0
+    plan = SamplePlan.grid(2, 2, pool={"context": np.eye(2, 16, dtype=np.float32)})
+    contexts = contextualize(parts, plan, plan.pool["context"], Run(seed=0))
+    images = sample_images(parts, plan, Run(seed=0), bind(parts.unet, contexts), LatentSampleSettings(steps=2))
+    assert images.shape == (4, 32, 32, 3)
+
+
+@pytest.mark.usefixtures("small_adagn")
+def test_the_unconditional_model_is_the_published_adagn_one_if_nothing_is_said(source: FaceSet) -> None:
+    settings = UnconditionalFitSettings(size_px=32, autoencoder_steps=1, steps=2, batch_size=2)
+    model = Unconditional(settings).fit(Given(source=source), Run(seed=0))
+    assert model.settings["unet"]["is_context_conditional"] is False
+    assert not any("context_emb" in name for name in model.tensors)
+    plan = SamplePlan.grid(3, 1)
+    (batch,) = Unconditional(LatentSampleSettings(steps=2)).sample(plan, Given(model=model), Run(seed=0))
+    assert batch.images.shape == (3, 32, 32, 3)
 
 
 def test_a_source_is_read_in_batches(source: FaceSet, recognizer: SmallCNN, monkeypatch: pytest.MonkeyPatch) -> None:

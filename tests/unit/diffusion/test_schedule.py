@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from harness.diffusion.schedule import linear_schedule, published_vectors, spaced_steps
+from harness.diffusion.schedule import linear_schedule, spaced_steps
 
 ALPHA_BARS = {0: 0.9999, 1: 0.99978009, 5: 0.99910153, 499: 0.07858724, 995: 4.374975e-5, 999: 4.035830e-5}
 
@@ -59,13 +59,3 @@ def test_predict_x_0_inverts_add_noise() -> None:
     t = torch.tensor([0, 1, 10, 20, 30])
     recovered = schedule.predict_x_0(schedule.add_noise(x_0, noise, t), noise, t)
     assert torch.allclose(recovered, x_0, atol=1e-3)
-
-
-def test_published_vectors_agree_with_one_another() -> None:
-    vectors = published_vectors(linear_schedule())
-    assert len(vectors) == 8
-    assert torch.allclose(vectors["sqrt_alphas_inv"] ** -2, vectors["alphas"])
-    assert torch.allclose(
-        vectors["one_minus_alphas_over_sqrt_one_minus_alpha_bars"] * vectors["sqrt_one_minus_alpha_bars"],
-        vectors["betas"],
-    )

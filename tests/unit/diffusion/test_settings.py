@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from harness.builtin.unconditional import Unconditional
 from harness.components import Given, Run, SamplePlan
 from harness.diffusion import settings
 from harness.diffusion.latent import LatentDiffusion
-from harness.diffusion.sampling import sample_images
+from harness.diffusion.sampling import NoiseAhead, sample_images
 from harness.diffusion.schedule import REFERENCE_STEPS
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings
-from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet
+from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_ADAGN_CONFIG, PUBLISHED_CONFIG, ConditionalUNet
 from harness.testing.latent import tiny_model
 
 
@@ -60,7 +61,9 @@ def test_a_size_that_the_published_network_cannot_halve_is_refused(given: dict[s
 
 
 def test_the_constants_are_those_of_the_networks() -> None:
-    for name, config in (("demo", DEMO_CONFIG), ("published", PUBLISHED_CONFIG)):
+    networks = {"demo": DEMO_CONFIG, "published": PUBLISHED_CONFIG, "published-adagn": PUBLISHED_ADAGN_CONFIG}
+    assert settings._UNET_FACTOR.keys() == networks.keys()
+    for name, config in networks.items():
         assert settings._UNET_FACTOR[name] == 2 ** (len(config.is_attention) - 1)
     assert settings.T == REFERENCE_STEPS == DEMO_CONFIG.T
 
@@ -86,6 +89,38 @@ def test_ddpm_keeps_its_noise_with_default_settings() -> None:
     run.silent = "sampler"
     assert (noisy != draw()).any()
     assert asked.count("sampler") == 2 * (parts.schedule.T - 1)
+
+
+def test_noise_is_drawn_while_the_network_works() -> None:
+    """The next step's in a thread, the same numbers, each once, and none that nobody asks for."""
+    drawn, last = [], threading.Event()
+
+    def draw(t: int) -> torch.Tensor:
+        drawn.append((t, threading.current_thread() is threading.main_thread()))
+        if t == 3:
+            last.set()
+        return torch.full((2,), float(t))
+
+    with NoiseAhead(draw, [9, 6, 3]) as noise:
+        assert not drawn
+        assert noise(9).tolist() == [9.0, 9.0]
+        assert noise(6).tolist() == [6.0, 6.0]
+        assert last.wait(10), "the third is drawn before it is asked for"
+        assert noise(3).tolist() == [3.0, 3.0]
+        assert noise(1).tolist() == [1.0, 1.0]
+    assert drawn == [(9, True), (6, False), (3, False), (1, True)]
+
+
+def test_a_fault_of_the_noise_is_told() -> None:
+    def draw(t: int) -> torch.Tensor:
+        if t == 6:
+            raise MemoryError
+        return torch.zeros(1)
+
+    with NoiseAhead(draw, [9, 6]) as noise:
+        noise(9)
+        with pytest.raises(MemoryError):
+            noise(6)
 
 
 def test_bfloat16_is_close_and_enters_the_key() -> None:

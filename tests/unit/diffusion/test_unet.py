@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from harness.diffusion.unet import DEMO_CONFIG, PUBLISHED_CONFIG, ConditionalUNet, Contextualized, UNetConfig
+from harness.diffusion.unet import (
+    DEMO_CONFIG,
+    PUBLISHED_ADAGN_CONFIG,
+    PUBLISHED_CONFIG,
+    PUBLISHED_UNCONDITIONAL_CONFIG,
+    ConditionalUNet,
+    Contextualized,
+    UNetConfig,
+)
 
 TINY = UNetConfig(
     input_channels=4,
@@ -16,6 +26,9 @@ TINY = UNetConfig(
     context_channels=32,
     context_tokens=4,
 )
+
+ADAGN = replace(TINY, condition_type="AdaGN")
+UNCONDITIONAL = replace(ADAGN, is_context_conditional=False)
 
 
 def make(config: UNetConfig = TINY, *, seed: int = 0) -> ConditionalUNet:
@@ -62,13 +75,15 @@ def test_demo_size() -> None:
     assert 1_900_000 < _count(ConditionalUNet(DEMO_CONFIG)) < 2_700_000
 
 
-def test_output_is_exactly_zero_at_initialization() -> None:
+@pytest.mark.parametrize("config", [TINY, ADAGN, UNCONDITIONAL])
+def test_output_is_exactly_zero_at_initialization(config: UNetConfig) -> None:
     x, t, context = inputs()
-    assert not ConditionalUNet(TINY)(x, t, context).any()
+    assert not ConditionalUNet(config)(x, t, context).any()
 
 
-def test_context_once_gives_the_same_numbers() -> None:
-    unet, (x, t, context) = make(), inputs()
+@pytest.mark.parametrize("config", [TINY, ADAGN, UNCONDITIONAL])
+def test_context_once_gives_the_same_numbers(config: UNetConfig) -> None:
+    unet, (x, t, context) = make(config), inputs()
     with torch.no_grad():
         once = unet.contextualize(context)
         assert torch.equal(unet(x, t, once), unet(x, t, context))
@@ -79,8 +94,9 @@ def test_context_once_gives_the_same_numbers() -> None:
         assert torch.allclose(unet(x, t, halves), unet(x, t, context), atol=1e-5)
 
 
-def test_context_matters_and_none_differs_from_zeros() -> None:
-    unet, (x, t, context) = make(), inputs()
+@pytest.mark.parametrize("config", [TINY, ADAGN])
+def test_context_matters_and_none_differs_from_zeros(config: UNetConfig) -> None:
+    unet, (x, t, context) = make(config), inputs()
     with torch.no_grad():
         outputs = [unet(x, t, c) for c in (context, context.flip(0), torch.zeros_like(context), None)]
     for i in range(len(outputs)):
@@ -91,8 +107,25 @@ def test_context_matters_and_none_differs_from_zeros() -> None:
     assert torch.allclose(unet.project(torch.zeros(1, 16))[0], bias)
 
 
-def test_samples_do_not_influence_one_another() -> None:
-    unet, (x, t, context) = make(), inputs()
+def test_the_unconditional_network_reads_no_context() -> None:
+    unet, (x, t, context) = make(UNCONDITIONAL), inputs()
+    assert not hasattr(unet, "context_emb")
+    with torch.no_grad():
+        outputs = [unet(x, t, c) for c in (context, torch.zeros(3, 1), None)]
+    assert outputs[0].any()
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+    assert unet.project(context).shape == unet.project(None, batch=3).shape == (3, 0)
+
+
+def test_an_adagn_network_takes_no_tokens() -> None:
+    unet, (x, t, context) = make(ADAGN), inputs()
+    with pytest.raises(ValueError, match="extra tokens need cross-attention, which this network has not"):
+        unet(x, t, context, extra_tokens=torch.zeros(3, TINY.context_channels, 8))
+
+
+@pytest.mark.parametrize("config", [TINY, ADAGN])
+def test_samples_do_not_influence_one_another(config: UNetConfig) -> None:
+    unet, (x, t, context) = make(config), inputs()
     with torch.no_grad():
         whole = unet(x, t, context)
         alone = torch.cat([unet(x[i : i + 1], t[i : i + 1], context[i : i + 1]) for i in range(3)])
@@ -113,9 +146,10 @@ def test_extra_tokens_change_no_name_and_are_read() -> None:
         unet(x, t, context, extra_tokens=tokens[:2])
 
 
+@pytest.mark.parametrize("config", [TINY, ADAGN])
 @pytest.mark.parametrize("p", [0.25, 0.5])
-def test_partial_dropout_of_the_projected_context(p: float) -> None:
-    unet = make(UNetConfig(**{**TINY.__dict__, "context_dropout_probability": p}))
+def test_partial_dropout_of_the_projected_context(p: float, config: UNetConfig) -> None:
+    unet = make(replace(config, context_dropout_probability=p))
     context = torch.randn(4000, 16, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         complete = unet.project(context)
@@ -176,8 +210,15 @@ def test_bad_configurations(change: dict[str, object], message: str) -> None:
 def test_configuration_files() -> None:
     published = {"condition_type": "CA", "n_context_classes": 0, "channel_multipliers": [1, 2, 2, 2]}
     assert UNetConfig.from_dict(published) == PUBLISHED_CONFIG
-    with pytest.raises(ValueError, match="condition_type must be 'CA'"):
-        UNetConfig.from_dict({"condition_type": "AdaGN"})
+    assert UNetConfig.from_dict({"condition_type": "AdaGN"}) == PUBLISHED_ADAGN_CONFIG
+    free = {"condition_type": "AdaGN", "is_context_conditional": False}
+    assert UNetConfig.from_dict(free) == PUBLISHED_UNCONDITIONAL_CONFIG
+    with pytest.raises(ValueError, match="condition_type must be 'CA' or 'AdaGN', got 'LN'"):
+        UNetConfig.from_dict({"condition_type": "LN"})
+    with pytest.raises(ValueError, match="must be of condition_type 'AdaGN'"):
+        UNetConfig.from_dict({"is_context_conditional": False})
+    with pytest.raises(ValueError, match="n_context_classes must be 0"):
+        UNetConfig.from_dict({"n_context_classes": 3})
     with pytest.raises(ValueError, match="unknown key 'widths'"):
         UNetConfig.from_dict({"widths": [1]})
 

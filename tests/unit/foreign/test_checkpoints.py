@@ -1,4 +1,4 @@
-"""Foreign checkpoints: what is read, what is refused, and that nothing in them runs."""
+"""Foreign checkpoints: what is read, what is passed over, what is refused, and that nothing in them runs."""
 
 from __future__ import annotations
 
@@ -84,25 +84,33 @@ def test_what_is_no_table(tmp_path: Path, content: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_unsafe_pickles_are_refused_and_nothing_runs(tmp_path: Path, zipped: bool) -> None:
-    trap = tmp_path / "trap"
-    cases = {"a": {"w": torch.ones(1), "x": Touch(trap)}, "b": {"w": torch.ones(1), "args": argparse.Namespace(lr=1)}}
-    for name, content in cases.items():
-        torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(
-            DataError, match="which a file of weights must not; unpickling it could run any code"
-        ) as info:
-            read_foreign(tmp_path / name)
-        assert "\n" not in str(info.value)
-        assert "weights_only" not in str(info.value), "no advice to load it anyway"
+def test_other_objects_are_passed_over_and_nothing_runs(tmp_path: Path, zipped: bool) -> None:
+    """A training checkpoint gives its tensors; a table with such an object in it is none."""
+    trap, path = tmp_path / "trap", tmp_path / "a.ckpt"
+    others = {"x": Touch(trap), "args": argparse.Namespace(lr=1), "callbacks": {Touch: [Touch(trap)]}}
+    torch.save({"state_dict": tensors(), **others}, path, _use_new_zipfile_serialization=zipped)
+    assert set(read_foreign(path)) == {"a.weight", "b"}
+    torch.save({"w": torch.ones(1), **others}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(DataError, match=r"found w \(Tensor\), x \(other object\), args \(other object\)") as info:
+        read_foreign(path)
+    assert "\n" not in str(info.value)
     assert not trap.exists()
+
+
+def test_a_part_is_read_by_its_prefix(tmp_path: Path) -> None:
+    state = {f"part.{name}": value for name, value in tensors().items()} | {"other": torch.ones(4)}
+    torch.save(state, tmp_path / "a.pt")
+    save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pt", "a.safetensors"):
+        assert set(read_foreign(tmp_path / name, prefix="part.")) == {"a.weight", "b"}
+        assert set(read_foreign(tmp_path / name, prefix="none.")) == set(state), "all, where no name starts with it"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world", pickle.dumps({"a": 1}), b"PK\x03\x04" + bytes(50)])
 def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.pt: not a checkpoint of tensors that torch can read safely") as info:
+    with pytest.raises(DataError, match=r"a\.pt: not a checkpoint of tensors that can be read safely") as info:
         read_foreign(path)
     assert "\n" not in str(info.value)
     with pytest.raises(DataError, match=r"none\.pt: cannot be read \(No such file"):

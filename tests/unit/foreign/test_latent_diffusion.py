@@ -194,10 +194,10 @@ def test_the_published_layout() -> None:
         ({"sigmas": None}, "'sigmas' is missing"),
         (
             {"betas": torch.full((40,), 0.1)},
-            r"'betas' is 0\.1\d* at step 0, expected 0\.0025\d*, as the linear schedule",
+            r"'betas' is 0\.1 at step 0, expected 0\.0025, as the linear schedule with T = 40 gives it",
         ),
         ({"alphas": torch.full((40,), float("nan"))}, "'alphas' is nan at step 0, expected 0.9975"),
-        (vectors(20), "'betas' has 20 steps, expected at least 21"),
+        ({name: vector[:20] for name, vector in vectors(40).items()}, "'betas' has 20 steps, expected at least 21"),
         (dict.fromkeys(NETWORK), "no tensor below 'eps_model.'"),
         ({"eps_model.final.bias": None}, "missing final.bias"),
     ],

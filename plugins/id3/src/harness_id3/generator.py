@@ -9,13 +9,14 @@ Source: ID3, arXiv 2409.17576. Its code is not public: what is reconstruction an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from harness.components import AttributePredictor, Component, FittedGenerator, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
+from harness.diffusion.kinds import WITH_AUTOENCODER
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings, T
 from harness.errors import InputError
 from harness.plugins import registry
@@ -56,6 +57,9 @@ _TABLE, _NETWORK = "attribute_table", "attributes."
 class ID3FitSettings(LatentFitSettings):
     """How to fit ID3."""
 
+    network: Literal["demo", "published"] = Field(
+        "published", description="the U-Net, whose cross-attention reads the attributes: 216 M weights, or demo: 2 M"
+    )
     inner_share: int = Field(2, ge=1, le=16, description="the inner product term sees one in this many of a batch")
     predictors: tuple[str, ...] = Field(
         (),
@@ -108,7 +112,7 @@ class ID3(LatentGenerator, FittedGenerator):
     Settings = ID3SampleSettings
     FitSettings = ID3FitSettings
     needs = frozenset({"model", "contexts", "recognizer"})
-    accepts = {"model": frozenset({KIND}), "autoencoder": frozenset({KIND, "latent-diffusion/1"})}
+    accepts = {"model": frozenset({KIND}), "autoencoder": WITH_AUTOENCODER | {KIND}}
     fits = KIND
     fit_needs = frozenset({"source", "recognizer"})
 

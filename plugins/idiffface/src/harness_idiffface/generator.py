@@ -14,13 +14,14 @@ from pydantic import Field
 
 from harness.components import FittedGenerator, Given, Model, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
+from harness.diffusion.kinds import LATENT_DIFFUSION, WITH_AUTOENCODER
 from harness.diffusion.settings import LatentFitSettings
 
 if TYPE_CHECKING:
     from harness.diffusion.latent import LatentDiffusion
     from harness.diffusion.samplers import Denoiser
 
-KIND = "latent-diffusion/1"
+KIND = LATENT_DIFFUSION
 # Component dropout of the published main model (CPD25). Source: IDiff-Face, section 4
 CPD = 0.25
 
@@ -35,7 +36,7 @@ class IDiffFace(LatentGenerator, FittedGenerator):
     """IDiff-Face: latent diffusion conditioned on identity embeddings, with contextual partial dropout."""
 
     FitSettings = IDiffFaceFitSettings
-    accepts = {"model": frozenset({KIND}), "autoencoder": frozenset({KIND})}
+    accepts = {"model": frozenset({KIND}), "autoencoder": WITH_AUTOENCODER}
     fits = KIND
     fit_needs = frozenset({"source", "recognizer"})
 

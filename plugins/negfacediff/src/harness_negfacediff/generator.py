@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from harness.components import Given, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
+from harness.diffusion.kinds import LATENT_DIFFUSION
 from harness.diffusion.settings import LatentSampleSettings
 from harness_negfacediff.negatives import negative_table
 
@@ -68,7 +69,7 @@ class NegFaceDiff(LatentGenerator):
     """NegFaceDiff: steer IDiff-Face's model away from another identity while sampling."""
 
     Settings = NegFaceDiffSettings
-    accepts = {"model": frozenset({"latent-diffusion/1"})}
+    accepts = {"model": frozenset({LATENT_DIFFUSION})}
 
     def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
         """Choose every identity's negative, over the whole pool."""
