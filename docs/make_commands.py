@@ -16,15 +16,16 @@ What `harness COMMAND --help` says, for every command. Made by `make docs`; a te
 """
 
 
-def commands(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+def commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
     """Every command below one, with its help, in the order in which help lists them."""
-    context = click.Context(command, info_name=name, terminal_width=100, **command.context_settings)
+    settings = {"terminal_width": 100, **command.context_settings}
+    context = click.Context(command, parent, info_name=name.rpartition(" ")[2], **settings)
     yield name, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
             if found is not None:
-                yield from commands(found, f"{name} {inner}")
+                yield from commands(found, f"{name} {inner}", context)
 
 
 def page() -> str:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from harness.suites.variables import Secrets
 
+RESERVED = ("starts",)  # what lies beside the folders of a suite's rows
 MAX_NAME = 64  # characters: names become folders, and their paths have a limit too
 FILE_SUFFIXES = (".yaml", ".yml", ".json", ".parquet", ".png", ".partial", ".lock")  # of what lies beside such folders
 
@@ -180,6 +181,8 @@ class Suite(Entry):
     def _folders(cls, rows: dict[str, RowEntry]) -> dict[str, RowEntry]:
         seen: dict[str, str] = {}
         for name in rows:
+            if name.lower() in RESERVED:
+                raise ValueError(f"{name!r} is the name of a folder beside the rows; choose another name")
             if other := seen.get(name.lower()):
                 raise ValueError(f"{other!r} and {name!r} differ only in case, and some file systems take them for one")
             seen[name.lower()] = name
