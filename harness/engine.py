@@ -297,7 +297,7 @@ class Engine:
             key=spec.key,
             content=made["content"],
             component=spec.component,
-            settings=dict(spec.settings),
+            settings=dict(spec.told),
             seed=spec.seed,
             parents={role: "/".join(parent) for role, parent in spec.parents.items()},
             options=spec.options,

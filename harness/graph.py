@@ -40,6 +40,7 @@ class Stage:
         component, target: the component's name in the suite and its import string; empty for weights.
         settings: the component's resolved settings.
         seed: drives everything random in it.
+        told: the settings as they may be stored: without what came from a secret variable.
     """
 
     kind: ClassVar[str]
@@ -52,6 +53,7 @@ class Stage:
     target: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> StageId:

@@ -140,6 +140,8 @@ def read_result(path: Path) -> Result:
         DataError: it is damaged or of another schema.
     """
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError(f"{path.name} is no file")
         return Result.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0]

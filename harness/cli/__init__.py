@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError
+from harness.reading.escape import visible
 
 # Command -> module under harness.cli that defines it under the same name.
 _COMMANDS = {
@@ -45,12 +47,12 @@ class _LazyGroup(click.Group):
         except HarnessError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            click.echo(f"error: {visible(' '.join(str(error).split()))}", err=True)
             sys.exit(error.exit_status)
         except OSError as error:  # a full disk, a folder that may not be written to
             if ctx.params.get("debug") or error.errno == errno.EPIPE:  # click ends quietly when a pipe is closed
                 raise
-            click.echo(f"error: {error}; what was finished is kept", err=True)
+            click.echo(f"error: {visible(str(error))}; what was finished is kept", err=True)
             sys.exit(1)
 
 
@@ -59,3 +61,6 @@ class _LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Find out whether a synthetic face generator is really better: one suite file in, a leaderboard out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is replaced: no board is lost to ASCII
+            stream.reconfigure(errors="replace")

@@ -117,15 +117,12 @@ def _check(options: dict[str, Any], who: str, needed: tuple[str, ...], refused: 
 
 
 def _settings(values: tuple[str, ...]) -> dict[str, Any]:
-    import yaml
+    from harness.suites.text import parse_yaml
 
     settings = {}
     for text in values:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise InputError(f"--set {text}: expected key=value, such as depth=100")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+        settings[key] = parse_yaml(value, f"--set {key}")
     return settings

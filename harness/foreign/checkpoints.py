@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.components.base import CommercialUse
 from harness.errors import DataError
+from harness.store.weights import read_header
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,7 @@ def _read_safetensors(path: Path, entry: str) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    read_header(path)  # which checks sizes before memory is taken
     try:
         tensors: dict[str, torch.Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -69,6 +69,7 @@ class Parts:
         Args:
             kind, use: the component that does its work, such as ``generators`` and ``id3``; none for weights.
         """
+        stage = replace(stage, told=self.suite.stored(dict(stage.settings)))
         identity = dict(stage.settings)
         code: dict[str, str] = {}
         if use:

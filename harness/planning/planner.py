@@ -85,7 +85,8 @@ class _Planner(Parts):
         )
         trained = self.add(train, "trainers", trainer.use)
         law = dataset.contexts.use if dataset.contexts and generate.contexts else ""
-        parameters = {"generator": row.use, **{f"settings.{k}": v for k, v in row.settings.items()}}
+        told = self.suite.stored(dict(row.settings))
+        parameters = {"generator": row.use, **{f"settings.{name}": value for name, value in told.items()}}
         return self.finished(RowPlan(name, seed, trained, (), row.use, generate, align, law, parameters))
 
     def finished(self, row: RowPlan) -> RowPlan:

@@ -18,7 +18,7 @@ def terms(work: Work[Stage]) -> dict[str, Any]:
     """License and provenance of what a component made, as :class:`WeightsInfo` holds them."""
     license = type(work.component).license
     stage = work.stage
-    provenance = {"component": stage.component, "seed": stage.seed, "settings": dict(stage.settings)}
+    provenance = {"component": stage.component, "seed": stage.seed, "settings": dict(stage.told)}
     return {"license": license.name, "commercial_use": license.commercial_use, "provenance": provenance}
 
 

@@ -34,63 +34,71 @@ def artifacts(workdir, kind, component=""):
     return [artifact for artifact in found if component in ("", made[artifact])]
 
 
-def trained(workdir, row):
-    """The folder of a row's recognizer."""
+def of_row(workdir, row, kind):
+    """The folders of a row's artifacts of a kind."""
     result = json.loads((workdir / "results" / "tiny" / row / "seed-0" / "results.json").read_text())
-    (key,) = [stage["key"] for stage in result["stages"] if stage["kind"] == "train"]
-    return workdir / "store" / "train" / key
+    return [workdir / "store" / kind / stage["key"] for stage in result["stages"] if stage["kind"] == kind]
 
 
 def weights(workdir):
-    flip(trained(workdir, "toy") / "weights.safetensors")
+    flip(of_row(workdir, "toy", "train")[0] / "weights.safetensors")
 
 
 def report(workdir):
-    path = artifacts(workdir, "evaluate", "verification")[0] / "report.json"
+    path = of_row(workdir, "authentic", "evaluate")[0] / "report.json"
     path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
 
 
 def manifest(workdir):
-    (artifacts(workdir, "generate")[0] / "manifest.json").write_text("{")
+    (of_row(workdir, "authentic", "generate")[0] / "manifest.json").write_text("{")
 
 
 def edited_manifest(workdir):
-    path = artifacts(workdir, "align")[0] / "manifest.json"
+    path = of_row(workdir, "authentic", "align")[0] / "manifest.json"
     path.write_text(path.read_text().replace('"detected": ', '"detected": 1', 1))
 
 
 def swapped(workdir):
-    a, b = artifacts(workdir, "generate")[:2]
+    (a,), (b,) = (of_row(workdir, row, "generate") for row in ("idiffface", "negfacediff"))
     a.rename(a.with_name("aside"))
     b.rename(a)
     a.with_name("aside").rename(b)
 
 
 def shard(workdir):
-    a, b = artifacts(workdir, "align", "none")[:2]
+    (a,), (b,) = (of_row(workdir, row, "align") for row in ("idiffface", "negfacediff"))
     shutil.copy(a / "shards" / "00000.parquet", b / "shards" / "00000.parquet")
 
 
 def symlink(workdir):
-    path = trained(workdir, "idiffface") / "weights.safetensors"
+    path = of_row(workdir, "idiffface", "train")[0] / "weights.safetensors"
     path.rename(workdir / "elsewhere.safetensors")
     path.symlink_to(workdir / "elsewhere.safetensors")
 
 
-@pytest.mark.parametrize("damage", [weights, report, manifest, edited_manifest, swapped, shard, symlink])
-def test_damage_is_found_and_mended(tiny, workdir, damage):
+def test_damage_is_found_and_mended(tiny, workdir):
+    """All kinds at once, each on an artifact of its own."""
     made = contents(tiny[0])
     before = {path: path.read_bytes() for path in sorted((workdir / "results").glob("**/results.json"))}
-    damage(workdir)
+    kinds = (weights, report, manifest, edited_manifest, swapped, shard, symlink)
+    for damage in kinds:
+        damage(workdir)
     done = run(workdir)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "set aside as" in done.stderr
-    assert "built again" in done.stderr
-    assert list((workdir / "store" / ".damaged").iterdir())
+    told = [line for line in done.stderr.splitlines() if "set aside as" in line]
+    assert all(line.endswith("and built again") for line in told)
+    causes = (
+        "weights.safetensors: other bytes",
+        "report.json: ",
+        "manifest is damaged",
+        "00000.parquet: ",
+        "no regular",
+    )
+    assert all(any(cause in line for line in told) for cause in causes)
+    assert len(told) == len(list((workdir / "store" / ".damaged").iterdir())) == len(kinds) + 1  # two were swapped
     assert contents(workdir) == made
     for path, data in before.items():
-        old, new = json.loads(data), json.loads(path.read_bytes())
-        assert new["metrics"] == old["metrics"]
+        assert json.loads(path.read_bytes())["metrics"] == json.loads(data)["metrics"]
 
 
 def test_the_plan_says_what_is_damaged(workdir):
@@ -105,7 +113,7 @@ def test_the_plan_says_what_is_damaged(workdir):
 def test_damage_under_construction_is_built_over(workdir, tiny):
     """Half-written remains of a killed run: a plan, a shard and a checkpoint that cannot be read."""
     (row,) = artifacts(workdir, "generate", "toy")
-    training = trained(workdir, "authentic")
+    (training,) = of_row(workdir, "authentic", "train")
     drawn = ["plan.parquet", "pool.parquet", "shards/00000.parquet", "work/items/00000.parquet"]
     for artifact, remains in ((row, drawn), (training, ["work/checkpoint.safetensors"])):
         building = workdir / "store" / ".building" / f"{artifact.parent.name}-{artifact.name}"
