@@ -23,7 +23,7 @@ def test_a_refused_row_is_not_trained_on_and_a_warning_is_kept(tmp_path: Path) -
     assert "expected at least 1000" in str(results("toy")["error"])
     assert "not started" in str(results("toy")["error"])
     made = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("train/*/manifest.json")]
-    assert not [one for one in made if one["options"]], "no FR training on a dataset"
+    assert not [one for one in made if one["options"]["identities"]], "no FR training on a dataset"
 
     warned = run("{at_least: 1000, then: warn}")
     assert warned.returncode == 0, warned.stderr[-2000:]
