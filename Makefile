@@ -6,7 +6,7 @@ COVERAGE := 85  # percent of lines, the least that passes
 PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3
 SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 
-.PHONY: install quickstart check test lint docs clean
+.PHONY: install quickstart check test slow lint docs clean
 
 install: $(VENV)/.installed
 
@@ -30,7 +30,11 @@ check: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit tests/contract -m "not slow"
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
+
+# Kills, power cuts and several devices: minutes each, and run by CI after the others.
+slow: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 docs: install
 	$(BIN)/python docs/make_commands.py

@@ -54,6 +54,7 @@ def _gone(processes, seconds=30):
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_and_started_again(tiny, tmp_path):
     killed = []
     for kind in KINDS:
@@ -87,7 +88,7 @@ def test_two_runs_at_once_share_the_work(tiny, tmp_path):
     assert contents(tmp_path) == contents(tiny[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_asked_to_stop_in_a_fit_it_keeps_the_training_so_far(number, tmp_path):
     long = ("--set", "models.ldm.settings.steps=100000", "--only", "idiffface")
     process = subprocess.Popen(

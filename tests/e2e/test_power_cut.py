@@ -85,6 +85,7 @@ def check(image: Path, place: Path, reported: set[tuple[str, str]]) -> None:
             assert read_result(path).status == "done"
 
 
+@pytest.mark.slow
 def test_what_was_reported_as_done_survives(disk: Path, tmp_path: Path) -> None:
     rows = ("--only", "toy", "--only", "authentic")
     labels, reported, cuts = keys(tmp_path), set(), 0

@@ -86,6 +86,7 @@ def current(workdir: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_database_that_mlflow_was_killed_over_is_made_anew(tmp_path: Path, make: Make, put: Put) -> None:
     moments = (1, 30, 90, 400, 800, 1500)
     folders = [tmp_path / f"at-{moment}" for moment in moments]
@@ -110,6 +111,7 @@ def test_a_database_that_mlflow_was_killed_over_is_made_anew(tmp_path: Path, mak
         (folder / "results").rename(tmp_path / "runs" / "results")
 
 
+@pytest.mark.slow
 def test_a_sync_that_was_killed_while_it_made_the_database_is_repeated(workdir: Path, make: Make, put: Put) -> None:
     put(make())
     (workdir / STORE_FILE).unlink()
@@ -119,6 +121,7 @@ def test_a_sync_that_was_killed_while_it_made_the_database_is_repeated(workdir: 
     assert {path.name for path in workdir.iterdir()} == {STORE_FILE, "mlartifacts", "results"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["first", "superseding"])
 def test_a_sync_that_was_killed_while_it_filled_is_repeated(
     workdir: Path, tmp_path: Path, make: Make, put: Put, again: bool
