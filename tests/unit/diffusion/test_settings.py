@@ -137,6 +137,7 @@ def test_bfloat16_is_close_and_enters_the_key() -> None:
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+@pytest.mark.slow
 def test_a_compiled_denoiser_changes_images_by_rounding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model, plan, compiled = tiny_model(), SamplePlan.grid(2, 2), []
     monkeypatch.setattr(ConditionalUNet, "compile", lambda unet: compiled.append(unet) or nn.Module.compile(unet))

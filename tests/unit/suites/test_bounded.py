@@ -17,7 +17,8 @@ from harness.plugins import Registration, registry
 from harness.suites.read import load_suite
 from harness.suites.text import MAX_BYTES, MAX_VALUES, parse_yaml
 
-LIMIT_S = 1.0
+# A hostile suite may take as long as so many ordinary ones; what is not bounded takes minutes, or all memory.
+MOST_ORDINARY = 100
 BASE = """
 name: small
 crop_px: 32
@@ -100,15 +101,26 @@ BOMBS = {
 }
 
 
+@pytest.fixture(scope="module")
+def ordinary_s(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Processor seconds that an ordinary suite takes."""
+    path = tmp_path_factory.mktemp("ordinary") / "suite.yaml"
+    path.write_text(BASE, encoding="utf-8")
+    load_suite(path)  # imports components
+    start = time.process_time()
+    load_suite(path)
+    return time.process_time() - start
+
+
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_hostile_suite_is_one_line_within_a_second(tmp_path: Path, case: str) -> None:
+def test_a_hostile_suite_is_one_line_at_once(tmp_path: Path, case: str, ordinary_s: float) -> None:
     text, says = BOMBS[case]
     path = tmp_path / "suite.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     start = time.process_time()
     with pytest.raises(InputError) as caught:
         load_suite(path)
-    assert time.process_time() - start < LIMIT_S
+    assert time.process_time() - start < MOST_ORDINARY * ordinary_s
     message = str(caught.value)
     assert says in message
     assert message.startswith(f"{path}: ")
@@ -117,13 +129,13 @@ def test_a_hostile_suite_is_one_line_within_a_second(tmp_path: Path, case: str) 
 
 
 @pytest.mark.parametrize("case", ["aliases", "merges", "brackets", "a list that holds itself", "half a sign"])
-def test_so_are_values_of_the_command_line(tmp_path: Path, case: str) -> None:
+def test_so_are_values_of_the_command_line(tmp_path: Path, case: str, ordinary_s: float) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(BASE, encoding="utf-8")
     start = time.process_time()
     with pytest.raises(InputError) as caught:
         load_suite(path, [f"rows.authentic.settings={BOMBS[case][0]}"])
-    assert time.process_time() - start < LIMIT_S
+    assert time.process_time() - start < MOST_ORDINARY * ordinary_s
     assert str(caught.value).startswith("--set rows.authentic.settings: ")
     assert len(str(caught.value)) < 1000
 

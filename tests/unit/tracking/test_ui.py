@@ -171,6 +171,7 @@ def test_what_mlflow_says_of_a_wrong_uri_is_told_without_credentials(
     assert "hunter22" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_workdir_of_any_name_is_shown(
     workdir: Path, make: Callable[..., Result], put: Callable[[Result], Path]
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_workdir_of_any_name_is_shown(
     assert [path.name for path in odd.parent.iterdir()] == [odd.name]
 
 
+@pytest.mark.slow
 def test_two_workdirs_on_one_server(
     workdir: Path,
     tmp_path: Path,
