@@ -18,7 +18,7 @@ from harness.suites.read import load_suite
 from harness.suites.text import MAX_BYTES, MAX_VALUES, parse_yaml
 
 # A hostile suite may take as long as so many ordinary ones; what is not bounded takes minutes, or all memory.
-MOST_ORDINARY = 100
+MOST_ORDINARY = 1000
 BASE = """
 name: small
 crop_px: 32
