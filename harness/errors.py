@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class HarnessError(Exception):
@@ -42,3 +46,9 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {str(name)!r}, expected one of {', '.join(names) or 'none'}{hint}"
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first of the faults that a schema found, as ``key.key: what is wrong``."""
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -26,7 +26,7 @@ def made_with(device: str, distribution: str = "") -> dict[str, str]:
         "python": platform.python_version(),
         "torch": installed("torch"),
         "numpy": installed("numpy"),
-        "processor": _processor(),
+        "processor": processor(),
         "instructions": _instructions(),
         "gpu": _gpu() if device.startswith("cuda") else "",
     }
@@ -57,7 +57,7 @@ def commit() -> str:
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
     """The processor's name."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -27,6 +27,7 @@ from harness.components.generator import Generator
 from harness.faceworld.render import render
 from harness.planning.parts import demo_path
 from harness.plugins import registry
+from harness.provenance import processor
 from harness.stages.opening import load_recognizer
 from harness.store.weights import load_tensors, read_info
 from harness.suites.read import load_suite
@@ -134,13 +135,6 @@ def print_tables(rates: dict[str, float], suite: Suite) -> None:
         print(f"| {name} | {seconds:.0f} |")
     print(f"| total | {total:.0f} |")
     print(f"\n{WORKERS} workers: about {total / WORKERS:.0f} s of {LIMIT_S} s, before start-up and statistics.")
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
 from harness.planning.parts import demo_path
 from harness.plugins import registry
+from harness.provenance import processor
 from harness.stages.phases import prepare_process
 from harness.store.weights import load_tensors, read_info
 from harness.testing.latent import tiny_model, wake
@@ -379,15 +380,6 @@ def main(argv: list[str] | None = None) -> None:
     worker.shutdown()
     variants(model, args)
     profile(model, args)
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":

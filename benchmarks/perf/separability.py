@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from harness.arrays import Floats, Ints
+from harness.provenance import processor
 from harness.stats.allpairs import count_pairs, pair_moments
 from harness.stats.allpairs_intervals import all_pairs_uncertainties
 from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics
@@ -71,8 +72,9 @@ def counted(x: Floats, labels: Ints, device: str) -> tuple[ScoreStatistics, dict
     moments, summing = timed(lambda: pair_moments(x, labels))
     statistics = histogram_statistics(histogram, moments.moments())
     rng = np.random.default_rng(1)
-    work = lambda: all_pairs_uncertainties(x, labels, histogram, moments, rng, REPLICATES, device)  # noqa: E731
-    intervals, resampling = timed(work)
+    intervals, resampling = timed(
+        lambda: all_pairs_uncertainties(x, labels, histogram, moments, rng, REPLICATES, device)
+    )
     return statistics, {"histograms": counting, "moments": summing, "intervals": resampling}, intervals
 
 
@@ -151,15 +153,6 @@ def main(argv: list[str] | None = None) -> None:
 def peak_mb() -> float:
     """The most memory that this process has held, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":

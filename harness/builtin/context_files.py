@@ -22,7 +22,7 @@ from pydantic import Field
 from harness.arrays import Floats
 from harness.builtin.contexts import unit
 from harness.components import ContextLaw, Given, License, Settings
-from harness.data.pages import page_sizes
+from harness.data.pages import most_unpacked, page_sizes
 from harness.errors import DataError, StageError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 NORM_TOLERANCE = 1e-3  # of what counts as unit norm; vectors that were stored as float16 are off by 2e-4
 MAX_BYTES = 1 << 32  # of all vectors as float32; 15,000 of width 512 take 31 million
-MAX_EXPANSION = 32  # times that a column of parquet may grow when it is unpacked
-FREE_BYTES = 1 << 26  # that it may have in any case
 _NPY, _PARQUET = b"\x93NUMPY", b"PAR1"  # the first bytes of such files
 
 
@@ -204,7 +202,7 @@ def _claimed_shape(metadata: Any, name: str, path: Path) -> tuple[int, int]:
         raise ValueError(f"{numbers:,} floats in {rows:,} rows of {name}, expected as many in each")
     shape = rows, numbers // rows
     _check_shape(shape)
-    most = max(FREE_BYTES, MAX_EXPANSION * sum(chunk.total_compressed_size for chunk in chunks))
+    most = most_unpacked(sum(chunk.total_compressed_size for chunk in chunks))
     claimed = max(4 * numbers, sum(size for chunk in chunks for size in page_sizes(path, chunk)))
     if claimed > most:
         raise ValueError(f"its column {name} claims {claimed:,} bytes, at most {most:,} are read of such a file")

@@ -15,7 +15,7 @@ from harness.builtin.margin_settings import MarginSettings
 from harness.components.base import APACHE, Component, Settings
 from harness.components.recognizer import Recognizer, TrainableRecognizer
 from harness.components.trainer import Trainer
-from harness.errors import InputError
+from harness.errors import InputError, first_fault
 
 if TYPE_CHECKING:
     from harness.components.given import Given
@@ -75,6 +75,4 @@ def backbone_settings(cls: type[Recognizer], values: Mapping[str, Any]) -> Any:
     try:
         return cls.Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"margin trainer: backbone_settings.{where}: {first['msg']}") from error
+        raise InputError(f"margin trainer: backbone_settings.{first_fault(error)}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import io
 import sys
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError
-from harness.reading.escape import visible
+from harness.reading.escape import replace_unknown, visible
 
 # Command -> module under harness.cli that defines it under the same name.
 _COMMANDS = {
@@ -62,5 +61,4 @@ class _LazyGroup(click.Group):
 def main(debug: bool) -> None:
     """Find out whether a synthetic face generator is really better: one suite file in, a leaderboard out."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is replaced: no board is lost to ASCII
-            stream.reconfigure(errors="replace")
+        replace_unknown(stream)  # no board is lost to ASCII

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -48,7 +47,6 @@ def compare(rows: tuple[str, ...], against: str | None, format_: str, picture: P
     if format_ == "table":
         comparison_tables.render(comparison, output.stdout())
         return
-    output.replace_unknown(sys.stdout)
     make = {"json": comparison_tables.to_json, "markdown": comparison_tables.to_markdown}[format_]
     click.echo(make(comparison), nl=False)
 
@@ -63,6 +61,5 @@ def _against(reference: str, rows: tuple[str, ...], format_: str, picture: Path 
     if format_ == "table":
         against_tables.render(found, output.stdout())
         return
-    output.replace_unknown(sys.stdout)
     make = {"json": against_tables.to_json, "markdown": against_tables.to_markdown}[format_]
     click.echo(make(found), nl=False)

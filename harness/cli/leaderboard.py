@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -37,6 +36,5 @@ def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path)
         return
     for text in board.damaged if format_ == "csv" else ():  # the other formats have a place for it
         click.echo(f"warning: {visible(text)}; left out", err=True)
-    output.replace_unknown(sys.stdout)
     make = {"json": formats.to_json, "csv": formats.to_csv, "markdown": formats.to_markdown}[format_]
     click.echo(make(board), nl=False)

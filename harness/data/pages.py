@@ -15,11 +15,18 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     from pyarrow.parquet import ColumnChunkMetaData
 
+MAX_EXPANSION = 32  # times that columns may grow when they are unpacked
+FREE_BYTES = 1 << 26  # that they may have in any case
 _SHORT, _LONG = 1 << 10, 1 << 16  # bytes of a header that are read at first, and at most
 _MAX_DEPTH = 8
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)  # of 16, 32 and 64 bits
 _UNPACKED, _PACKED = 2, 3  # the fields of a page header that count
+
+
+def most_unpacked(packed: int) -> int:
+    """Bytes that columns of ``packed`` bytes may have when they are unpacked; a file that claims more is refused."""
+    return max(FREE_BYTES, MAX_EXPANSION * packed)
 
 
 def page_sizes(path: Path, chunk: ColumnChunkMetaData) -> Iterator[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.arrays import Ints
-from harness.data.pages import page_sizes
+from harness.data.pages import most_unpacked, page_sizes
 from harness.data.pictures import MAX_BYTES
 from harness.errors import DataError
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MIN_ROW_BYTES = 8  # of the files, per row: any image has more
 FREE_ROWS = 1_000_000  # that may take fewer: of a small set of images that repeat
-MAX_EXPANSION = 32  # times that the images of a row group may grow when they are decompressed
-FREE_BYTES = 1 << 26  # that they may have in any case
 MAX_PATH = 4096  # characters of ``image.path``
 BATCH_BYTES = 1 << 28  # of the rows that are in memory at once
 _BATCH, _NUMBERS = 64, 1 << 16  # rows
@@ -202,7 +200,7 @@ def _rows_at_once(file: pq.ParquetFile, path: Path, group: int, column: str) -> 
     if chunk is None:
         raise DataError(f"{path}: there is no {column}")
     largest = total = 0
-    most = max(FREE_BYTES, MAX_EXPANSION * chunk.total_compressed_size)
+    most = most_unpacked(chunk.total_compressed_size)
     for size in page_sizes(path, chunk):
         largest, total = max(largest, size), total + size
         if total > most:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.components.base import Crop
 from harness.components.recognizer import Recognizer
-from harness.errors import DataError, InputError
+from harness.errors import DataError, InputError, first_fault
 from harness.foreign.checkpoints import Terms, origin, read_foreign
 from harness.store.weights import WeightsInfo, write_weights
 
@@ -27,9 +27,7 @@ def build_recognizer(kind: str, cls: type[Recognizer], values: Mapping[str, Any]
     try:
         settings = cls.Settings.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{kind}: {where}: {first['msg']}") from error
+        raise InputError(f"{kind}: {first_fault(error)}") from error
     return cls(settings, crop)
 
 

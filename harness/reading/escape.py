@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 # Control characters (among them those that start a terminal's commands, and line ends), marks that turn the direction
 # of writing or show nothing at all, and halves of characters, which no encoding knows.
@@ -59,3 +59,10 @@ def json_text(text: str) -> str:
 def picture_text(text: str) -> str:
     """A label of a picture, which has no mathematics in it."""
     return visible(text).replace("$", r"\$")
+
+
+def replace_unknown(stream: IO[str] | None) -> None:
+    """Let a stream replace what its encoding lacks, such as ``±`` in ASCII, instead of failing; None: it is closed."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO
 
 from rich.console import Console
+
+from harness.reading.escape import replace_unknown
 
 FILE_WIDTH = 160  # columns of a table that goes to a file
 
@@ -39,10 +40,3 @@ def file_width() -> int:
     """Columns of a table that goes to a file: COLUMNS if it is set."""
     columns = os.environ.get("COLUMNS", "")
     return int(columns) if columns.isdecimal() and len(columns) < 6 and int(columns) else FILE_WIDTH
-
-
-def replace_unknown(stream: IO[str] | None) -> None:
-    """Let a stream replace what its encoding lacks, such as ``±`` in ASCII, instead of failing; None: it is closed."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")

@@ -1,7 +1,7 @@
 """The resolution of a suite against the installed components: every name checked, every default written out.
 
 Everything that can be wrong is found here or by the planner, before anything starts, and is told in one line: file,
-    key, value, what was expected, the nearest match.
+key, value, what was expected, the nearest match.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Use(Entry):
 class RecognizerEntry(Entry):
     """A recognizer: weights that exist, or one trained here on a source's faces.
 
-    ``view`` is the crop it is trained on: ``raw`` pictures, or faces aligned to the template by ``aligner``.
+    ``view`` is the crop it is trained on: ``raw`` pictures, or faces that ``aligner`` brings to the ArcFace crop.
     """
 
     weights: str = ""
@@ -157,7 +157,7 @@ class Suite(Entry):
 
     name: Name
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
-    crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace template)")
+    crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace crop)")
     sources: dict[Name, Use] = {}
     recognizers: dict[Name, RecognizerEntry] = {}
     models: dict[Name, ModelEntry] = {}

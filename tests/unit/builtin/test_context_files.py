@@ -20,6 +20,7 @@ from harness.builtin import context_files
 from harness.builtin.context_files import ContextsFile, ContextsFileSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.components import Given, Run, SamplePlan
+from harness.data import pages
 from harness.errors import DataError, StageError
 from harness.stages.plans import write_plan
 from harness.testing.contract import check_component
@@ -213,7 +214,7 @@ def test_parquet_that_grows_when_it_is_unpacked_is_refused(tmp_path: Path, monke
     ones = np.ones((100_000, WIDTH), np.float32) / 4
     pq.write_table(pa.table({"a": lists(ones)}), tmp_path / "a.parquet", compression="zstd")
     assert (tmp_path / "a.parquet").stat().st_size < 50_000
-    monkeypatch.setattr(context_files, "FREE_BYTES", 1_000_000)
+    monkeypatch.setattr(pages, "FREE_BYTES", 1_000_000)
     with pytest.raises(DataError, match=r"its column a claims 6,400,000 bytes, at most 1,000,000 are read"):
         draw(tmp_path / "a.parquet")
 
