@@ -1,6 +1,7 @@
 """Runs that are really killed: whatever the stage, the next run ends with the same contents."""
 
 import contextlib
+import random
 import signal
 import subprocess
 import time
@@ -90,6 +91,37 @@ def test_killed_worker_is_replaced(tiny, tmp_path):
         assert process.poll() is None, "the run ended before a worker could be killed"
     assert process.wait(timeout=1200) == 0
     assert contents(tmp_path) == contents(tiny[0])
+
+
+def kill_at_drawn_moments(seed, workdir, seconds):
+    """Up to four kills of the run or of one of its processes, at moments drawn from as many seconds; how many fell."""
+    drawn = random.Random(seed)
+    kills = 0
+    for _ in range(drawn.randint(1, 4)):
+        process = _start(workdir)
+        whole = drawn.random() < 0.5
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(drawn.uniform(0, seconds))
+        family = _family(process) if process.poll() is None else []
+        if process.poll() is None:
+            victim = psutil.Process(process.pid) if whole or not family else drawn.choice(family)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+                kills += 1
+        if not whole:
+            process.wait(timeout=1200)  # it may go on, or end with a failed stage
+        process.wait(timeout=60)
+        assert _gone(family)
+    return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_drawn_moments(seed, tiny, tmp_path):
+    assert kill_at_drawn_moments(seed, tmp_path, seconds=30)
+    run_suite(tmp_path)
+    assert contents(tmp_path) == contents(tiny[0])
+    assert not list((tmp_path / "store" / ".building").glob("*"))
 
 
 def test_two_runs_at_once_share_the_work(tiny, tmp_path):
