@@ -253,7 +253,7 @@ class Engine:
     def _on_outcome(self, outcome: Outcome) -> None:
         id, phase, _shard = outcome.task.tag
         if phase == "check":
-            self._checked(self.plan.stages[id], self.checking.pop(id), outcome.message or outcome.value)
+            self._checked(self.plan.stages[id], self.checking.pop(id), outcome)
             return
         build = self.building.get(id)
         if build is None:  # another shard of it has failed
@@ -277,8 +277,12 @@ class Engine:
         elif not build.waiting_for:
             self._submit(build.spec, "finish")
 
-    def _checked(self, stage: Stage, artifact: Artifact, fault: str) -> None:
+    def _checked(self, stage: Stage, artifact: Artifact, outcome: Outcome) -> None:
         """Keep what is as it was written; have the rest built again, with what it needs."""
+        if outcome.error in ERRORS:  # of the worker that looked, which says nothing about the artifact
+            self.failed[stage.id] = f"{stage.label}: {artifact.folder} could not be checked: {outcome.message}"
+            return
+        fault = outcome.message or outcome.value
         if not fault:
             self._keep(stage, artifact, cached=True)
             return

@@ -13,6 +13,7 @@ from harness.errors import StageError
 from harness.graph import SuitePlan
 from harness.hookspecs import hookimpl
 from harness.planning.planner import plan_suite
+from harness.store.workers import Outcome, Task
 from harness.suites.read import load_suite
 
 SUITE = """
@@ -59,6 +60,21 @@ def test_another_process_that_does_nothing_is_not_waited_for(
         engine.run()
     lock.release()
     assert f"toy seed 0: generate: waits for process {os.getpid()}, which builds it" in listener.texts
+
+
+def test_a_worker_that_dies_while_it_checks_damages_nothing(plan: SuitePlan, tmp_path: Path) -> None:
+    Engine(plan, tmp_path / "work", 1, "cpu", until="generate").run()
+    generate = plan.row_plans[0].generate
+    assert generate is not None
+    engine = Engine(plan, tmp_path / "work", 1, "cpu", until="generate")
+    artifact = engine.store.find(*generate.id)
+    assert artifact is not None
+    engine.checking[generate.id] = artifact
+    task = Task("harness.stages.phases:check_artifact", (), (generate.id, "check", 0), "check")
+    engine._on_outcome(Outcome(task, error="WorkerDied", message="its worker died"))
+    engine.pool.close()
+    assert engine.failed[generate.id].endswith("could not be checked: its worker died")
+    assert engine.store.find(*generate.id) is not None
 
 
 def test_each_start_keeps_its_own_suite(plan: SuitePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
