@@ -23,6 +23,7 @@ _COMMANDS = {
     "plan": "run",
     "plugins": "plugins",
     "run": "run",
+    "store": "store",
     "sync": "ui",
     "ui": "ui",
     "weights": "weights",
