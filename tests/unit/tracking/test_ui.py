@@ -93,7 +93,7 @@ def test_a_signal_ends_the_child_and_its_children(number: signal.Signals) -> Non
     process.send_signal(number)
     assert process.communicate(timeout=20)[0] == "stopped\n"
     assert process.returncode == 0
-    assert not psutil.wait_procs(family, timeout=2)[1]
+    assert not psutil.wait_procs(family, timeout=20)[1]
 
 
 def test_no_store_says_what_to_do(
