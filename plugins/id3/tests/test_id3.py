@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +148,30 @@ def test_sampling_needs_the_recognizer(ready: Given, model: Model) -> None:
         {"attributes": "none", "pose_only": True},
         {"gamma": 0, "clip_norm": 1},
         {"gamma": 0, "guide_below": 800},
+        {"gamma": 0, "c_t": "rising"},
         {"reference_quirks": True},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ID3SampleSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reconstruction_weight": -1},
+        {"reconstruction_weight": "laplace"},
+        {"inner_weight": -0.5},
+        {"inner_weight": 0, "c_t": "rising"},
+        {"inner_weight": 0, "inner_share": 4},
+        {"c_t": "flat"},
+        {"projection": "both"},
+    ],
+)
+def test_settings_of_a_fit_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ID3FitSettings(**wrong)
 
 
 def test_a_network_without_cross_attention_is_refused() -> None:
@@ -169,6 +188,7 @@ def test_the_options_of_score_and_attributes_reach_the_images(ready: Given) -> N
     apart = [distance(made(gamma=20.0, **more), plain) for more in ({}, {"clip_norm": 1e-3}, {"guide_below": 1})]
     assert apart[0] > max(apart[1:])
     assert apart[1] <= GRAY_LEVELS, "gradients of next to no length"
+    assert distance(made(gamma=20.0, c_t="rising"), made(gamma=20.0)) > 0
     uniform = planned(ready, 1, attributes="uniform-pose", pose_only=True).items["attributes"]
     assert np.abs(uniform[:, :3] * 90 / (60, 20, 10)).max() <= 1 + 1e-6
     assert len(np.unique(uniform[:, 3])) == 1
@@ -213,6 +233,51 @@ def test_a_fit_keeps_the_attribute_table(
     ready = Given(model=fitted, contexts=anchors, recognizer=recognizer)
     plan = planned(ready, 1).rows(0, 1)
     assert images(ready, plan, steps=2).shape == (1, 32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def short_fit(tmp_path_factory: pytest.TempPathFactory, recognizer: SmallCNN) -> Callable[..., Model]:
+    """Fits for two steps, on one picture and its attributes."""
+    folder, random = tmp_path_factory.mktemp("source"), np.random.default_rng(0)
+    writer = ShardWriter(folder, 0)
+    for sample in range(8):
+        picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        writer.add(0, sample, picture, attributes={"yaw": 9.0 * sample, "pitch": 0.0, "roll": 0.0, "age": 5.0 * sample})
+    writer.close()
+    write_items(folder, 1)
+    given = Given(source=FaceSet(folder, Crop("raw", 32)), recognizer=recognizer)
+    short = {"size_px": 32, "network": "demo", "autoencoder_steps": 1, "steps": 2, "batch_size": 8}
+
+    def fitted(**settings: Any) -> Model:
+        return ID3(ID3FitSettings(**short, **settings)).fit(given, Run(seed=0))
+
+    return fitted
+
+
+def differs(a: Model, b: Model) -> bool:
+    """In a tensor of the denoiser."""
+    return any(not torch.equal(t, b.tensors[name]) for name, t in a.tensors.items() if name.startswith("unet."))
+
+
+def test_the_weights_of_the_loss_reach_the_fit(short_fit: Callable[..., Model]) -> None:
+    plain = short_fit()
+    assert not differs(plain, short_fit(reconstruction_weight=1.0, inner_weight=1.0, c_t="falling"))
+    for changed in ({"inner_weight": 0}, {"c_t": "rising"}, {"reconstruction_weight": "gaussian"}):
+        assert differs(plain, short_fit(**changed)), changed
+    five_thousand, gaussian = (short_fit(reconstruction_weight=weight) for weight in (5000, "gaussian"))
+    for name, tensor in gaussian.tensors.items():  # beta_0 is 1e-4 rounded to float32
+        torch.testing.assert_close(tensor, five_thousand.tensors[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_is_sampled_with_the_projection_it_was_fitted_with(
+    short_fit: Callable[..., Model], anchors: np.ndarray, recognizer: SmallCNN
+) -> None:
+    fitted = short_fit(projection="as-tokens")
+    assert fitted.settings["projection"] == "as-tokens"
+    names = [name for name in fitted.tensors if name.startswith("attributes.project") and name.endswith("weight")]
+    assert len(names) == 3
+    ready = Given(model=fitted, contexts=anchors, recognizer=recognizer)
+    assert images(ready, planned(ready, 1).rows(0, 2), steps=2).shape == (2, 32, 32, 3)
 
 
 def test_a_fit_needs_a_recognizer() -> None:
