@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from harness.builtin.landmarks import LandmarksAligner
 from harness.builtin.mtcnn import NO_FACE, SEVERAL, MTCNNAligner, MTCNNSettings
@@ -189,6 +192,23 @@ def test_the_least_face_in_pixels_of_the_picture() -> None:
     assert found(scene, min_face_px=60) == found(scene, min_face_px=60, detect_px=128) == [False, False]
     assert found(scene, min_face_px=12) == found(scene, min_face_px=12, detect_px=256) == [True, True]
     assert found(scene[1:, 40:-40, 40:-40], min_face_px=1) == [True]
+
+
+def test_the_crops_of_the_page_are_settings() -> None:
+    page = Path(__file__).parents[3] / "docs" / "published-weights.md"
+    entries = re.findall(r"^aligner: (\{.*\})", page.read_text(encoding="utf-8"), re.MULTILINE)
+    idiffface, negfacediff = (
+        MTCNNSettings(**{k: v for k, v in yaml.safe_load(entry).items() if k != "use"}) for entry in entries
+    )
+    assert (idiffface.face, idiffface.min_face_px, idiffface.bgr, idiffface.template) == (
+        "nearest",
+        1,
+        False,
+        "arcface",
+    )
+    assert (negfacediff.face, negfacediff.min_face_px, negfacediff.bgr) == ("largest", 60, True)
+    assert negfacediff.template == "narrow"
+    assert idiffface.detect_px == negfacediff.detect_px == 128
 
 
 def test_two_least_faces_are_refused() -> None:
