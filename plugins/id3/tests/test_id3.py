@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from harness_id3.embeddings import embeddings_around
 from harness_id3.generator import ID3, ID3FitSettings, ID3SampleSettings, embedder
+from harness_id3.loss import LossWeights, gaussian_decoder_weight
 from harness_id3.network import AttributeTokens
 from pydantic import ValidationError
 from torch.nn import functional as F
@@ -21,6 +21,7 @@ from harness.components import Crop, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
+from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
@@ -235,48 +236,42 @@ def test_a_fit_keeps_the_attribute_table(
     assert images(ready, plan, steps=2).shape == (1, 32, 32, 3)
 
 
-@pytest.fixture(scope="module")
-def short_fit(tmp_path_factory: pytest.TempPathFactory, recognizer: SmallCNN) -> Callable[..., Model]:
-    """Fits for two steps, on one picture and its attributes."""
-    folder, random = tmp_path_factory.mktemp("source"), np.random.default_rng(0)
-    writer = ShardWriter(folder, 0)
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, LossWeights(1.0, "falling", 2, 1.0)),
+        ({"inner_weight": 0, "reconstruction_weight": 0}, LossWeights(0.0, "falling", 2, 0.0)),
+        ({"c_t": "rising", "inner_share": 4, "reconstruction_weight": 30}, LossWeights(1.0, "rising", 4, 30.0)),
+        ({"reconstruction_weight": "gaussian"}, LossWeights(reconstruction=gaussian_decoder_weight(linear_schedule()))),
+    ],
+)
+def test_the_settings_are_weights_of_the_loss(settings: dict[str, Any], expected: LossWeights) -> None:
+    assert ID3(ID3FitSettings(**settings))._loss_weights(linear_schedule()) == expected
+
+
+def test_weights_and_projection_reach_fit_and_sampling(
+    tmp_path: Path, recognizer: SmallCNN, anchors: np.ndarray
+) -> None:
+    """The loss of the fit is another one, and a model is sampled with the projection that it was fitted with."""
+    writer, random = ShardWriter(tmp_path, 0), np.random.default_rng(0)
     for sample in range(8):
         picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
         writer.add(0, sample, picture, attributes={"yaw": 9.0 * sample, "pitch": 0.0, "roll": 0.0, "age": 5.0 * sample})
     writer.close()
-    write_items(folder, 1)
-    given = Given(source=FaceSet(folder, Crop("raw", 32)), recognizer=recognizer)
+    write_items(tmp_path, 1)
+    given = Given(source=FaceSet(tmp_path, Crop("raw", 32)), recognizer=recognizer)
     short = {"size_px": 32, "network": "demo", "autoencoder_steps": 1, "steps": 2, "batch_size": 8}
-
-    def fitted(**settings: Any) -> Model:
-        return ID3(ID3FitSettings(**short, **settings)).fit(given, Run(seed=0))
-
-    return fitted
-
-
-def differs(a: Model, b: Model) -> bool:
-    """In a tensor of the denoiser."""
-    return any(not torch.equal(t, b.tensors[name]) for name, t in a.tensors.items() if name.startswith("unet."))
-
-
-def test_the_weights_of_the_loss_reach_the_fit(short_fit: Callable[..., Model]) -> None:
-    plain = short_fit()
-    assert not differs(plain, short_fit(reconstruction_weight=1.0, inner_weight=1.0, c_t="falling"))
-    for changed in ({"inner_weight": 0}, {"c_t": "rising"}, {"reconstruction_weight": "gaussian"}):
-        assert differs(plain, short_fit(**changed)), changed
-    five_thousand, gaussian = (short_fit(reconstruction_weight=weight) for weight in (5000, "gaussian"))
-    for name, tensor in gaussian.tensors.items():  # beta_0 is 1e-4 rounded to float32
-        torch.testing.assert_close(tensor, five_thousand.tensors[name], rtol=1e-4, atol=1e-4)
-
-
-def test_a_model_is_sampled_with_the_projection_it_was_fitted_with(
-    short_fit: Callable[..., Model], anchors: np.ndarray, recognizer: SmallCNN
-) -> None:
-    fitted = short_fit(projection="as-tokens")
-    assert fitted.settings["projection"] == "as-tokens"
-    names = [name for name in fitted.tensors if name.startswith("attributes.project") and name.endswith("weight")]
-    assert len(names) == 3
-    ready = Given(model=fitted, contexts=anchors, recognizer=recognizer)
+    plain, changed = (
+        ID3(ID3FitSettings(**short, projection="as-tokens", **more)).fit(given, Run(seed=0))
+        for more in ({}, {"inner_weight": 0, "reconstruction_weight": "gaussian"})
+    )
+    moved = [name for name, tensor in plain.tensors.items() if not torch.equal(tensor, changed.tensors[name])]
+    assert moved
+    assert all(name.startswith(("unet.", "attributes.")) for name in moved), "the autoencoder is the same"
+    assert changed.settings["projection"] == "as-tokens"
+    layers = [name for name in changed.tensors if name.startswith("attributes.project") and name.endswith("weight")]
+    assert len(layers) == 3
+    ready = Given(model=changed, contexts=anchors, recognizer=recognizer)
     assert images(ready, planned(ready, 1).rows(0, 2), steps=2).shape == (2, 32, 32, 3)
 
 
