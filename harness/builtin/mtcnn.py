@@ -160,7 +160,7 @@ class MTCNNAligner(Aligner):
         """The smallest face that is looked for, in pixels of the detection's size."""
         settings, side = self.settings, min(self._detection_size(images))
         if settings.min_face_px is None:
-            return max(_LIBRARY_MIN_PX, settings.min_face * side)
+            return max(_LIBRARY_MIN_PX, float(settings.min_face * side))
         return float(settings.min_face_px * side / min(images.shape[1:3]))
 
     def _prepare(self, images: Images) -> torch.Tensor:
