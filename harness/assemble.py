@@ -20,6 +20,7 @@ from harness.results import Dataset, Environment, MetricRecord, Result, StageRec
 from harness.store.artifacts import Artifact, now
 
 _SECONDS_PER_HOUR = 3600.0
+_WARN_SHARE = 0.01  # of pictures with several faces, or with one that was taken far from the middle
 # From the loosest to the strictest; a row is as strict as the strictest thing it uses.
 _STRICTNESS: tuple[CommercialUse, ...] = ("yes", "unknown", "no")
 
@@ -53,7 +54,7 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
     """
     there = [finished[stage.id][0] for stage in row.stages if stage.id in finished]
     warnings = [v.text for v in verdicts(plan, row.recognizer, finished) if not v.refused]
-    warnings += _mixtures(there)
+    warnings += [*_mixtures(there), *_choices(plan, row, finished)]
     evaluations = [finished[stage.id][0] for stage in row.evaluations if stage.id in finished]
     metrics, doubled = _distinct(evaluations)
     warnings += doubled
@@ -173,8 +174,28 @@ def _alignment(artifact: Artifact, stage: AlignStage) -> Iterator[MetricRecord]:
         headline=True,
         **common,
     )
+    for name in ("several_faces", "off_center"):
+        if name in counts:  # not every aligner counts
+            value = counts[name] / counts["planned"]
+            yield MetricRecord(
+                name=f"alignment/{name}", value=value, title=name.replace("_", " "), unit="fraction", **common
+            )
     for name, value in made.details.get("pose", {}).items():
         yield MetricRecord(name=f"alignment/{name}", value=value, title=f"{name.replace('_', ' ')}, degrees", **common)
+
+
+def _choices(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterator[str]:
+    """Alignments under the row in which the choice of a face may have been wrong, as warnings."""
+    below = {each.id: each for stage in row.stages for each in plan.ancestors(stage) if isinstance(each, AlignStage)}
+    for id, stage in below.items():
+        counts = finished[id][0].manifest.counts if id in finished else {}
+        which = "align" if row.align is not None and id == row.align.id else stage.label  # rows share stages
+        several, off = counts.get("several_faces", 0), counts.get("off_center", 0)
+        if max(several, off) > _WARN_SHARE * counts.get("planned", 0):
+            yield (
+                f"{which}: {several} of {counts['planned']} pictures show several faces, and in {off} the face "
+                "that was taken is not in the middle; items.parquet says in which (faces, off_center)"
+            )
 
 
 def _own(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterable[tuple[Artifact, bool]]:

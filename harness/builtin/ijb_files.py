@@ -25,6 +25,11 @@ class IJBFilesSettings(Settings):
     """Where the release lies."""
 
     path: Path = Field(description="the folder with loose_crop and meta, as released for 1:1 verification")
+    supersample: bool = Field(
+        True,
+        description="average several samples per pixel where a crop shrinks its face; false: one, as the reference, "
+        "which aliases",
+    )
 
 
 class _IJBFiles(FaceProtocol):
@@ -44,9 +49,14 @@ class _IJBFiles(FaceProtocol):
         path: Path = self.settings.path
         return _open(path, self.release, _state(path, self.release))
 
+    @property
+    def supersample(self) -> bool:
+        """As the settings say."""
+        return bool(self.settings.supersample)
+
     def identity(self) -> dict[str, Any]:
         """What files and images hold instead of their place."""
-        return {"content": self.folder.content()}
+        return {"content": self.folder.content(), "supersample": self.supersample}
 
     def plan(self, run: Run) -> SamplePlan:
         """Every image, in the order of the files; the column ``row`` is its place there."""

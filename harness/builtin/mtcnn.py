@@ -5,16 +5,18 @@ Letters: B images, H, W pixels of the input, S side of the crop in pixels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from harness.arrays import Images
+from harness.arrays import Doubles, Images
 from harness.components.aligner import Aligner
 from harness.components.base import Crop, License, Settings
 from harness.components.images import AlignedBatch, ImageBatch
 from harness.errors import InputError
+from harness.faces.choice import Choice, choose_face
 from harness.faces.crops import NARROW_SHIFT_PX, REFERENCE_SIZE_PX, reference_landmarks
 from harness.faces.warp import similarity, warp
 
@@ -24,12 +26,17 @@ if TYPE_CHECKING:
     from harness.components.run import Run
 
 NO_FACE = "no face found"
+SEVERAL = "several faces found"
 # Landmarks are rounded to this many px, so that rounding errors of the networks, which depend on how many images are
 # detected together (1e-5 px), hardly ever reach the pixels of a crop.
 _GRID_PX = 2.0**-10
 # What facenet-pytorch 2.5.3 raises when no candidate of a batch survives a stage, and when one lies outside its image.
 _LIBRARY_FAULTS = ("expected a non-empty list", "The shape of the mask")
 _CHUNK = 16  # images detected together; measured on one CPU thread: 16 is twice as fast as 1, and 64 no faster
+_CHUNK_PIXELS = 1 << 21  # of their largest scale, of which P-Net keeps ten channels: 100 MB
+_P_NET_PX = 12  # side of the faces that P-Net sees at each scale
+_LIBRARY_MIN_PX = 20.0  # default of facenet-pytorch
+MIN_FACE = 0.3
 
 
 class MTCNNSettings(Settings):
@@ -39,24 +46,53 @@ class MTCNNSettings(Settings):
         160, ge=48, le=2048, description="images whose shorter side has fewer pixels are enlarged to this for detection"
     )
     min_face: float = Field(
-        0.3,
+        MIN_FACE,
         gt=0,
         le=1,
         description="smallest face that is looked for, as a fraction of the shorter side (at least 20 px, where the "
         "library's default lies); the cost of detection grows as this falls",
     )
+    min_face_px: float | None = Field(
+        None,
+        ge=1,
+        description="the same in pixels of the picture, whatever it is enlarged to, and down to 1; null: by min_face. "
+        "On pictures of 128 px NegFaceDiff: 60, IDiff-Face: 1",
+    )
+    face: Choice = Field(
+        "centered",
+        description="which of several faces is taken: centered, the greatest area less twice the squared distance of "
+        "its middle from the picture's (FaceNet's rule); largest (NegFaceDiff's); nearest to the middle "
+        "(IDiff-Face's); first, the surest; refuse: none",
+    )
+    bgr: bool = Field(False, description="show the detector blue for red, as NegFaceDiff did; crops keep their colors")
+    template: Literal["arcface", "narrow"] = Field(
+        "arcface",
+        description="where the landmarks go: narrow is that of crops 96 px wide, 8 of 112 px to the left, as in "
+        "NegFaceDiff's training crops",
+    )
     proposal_threshold: float = Field(0.6, gt=0, lt=1, description="least confidence of the proposal network, P-Net")
     refine_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the refinement network, R-Net")
     output_threshold: float = Field(0.7, gt=0, lt=1, description="least confidence of the output network, O-Net")
-    reference_quirks: bool = Field(
-        False,
-        description="repeat NegFaceDiff's training crops: landmarks of crops 96 px wide, 8 of 112 px to the left",
-    )
     pyramid_factor: float = Field(0.709, gt=0.3, lt=0.95, description="ratio of neighboring image scales")
+
+    @model_validator(mode="after")
+    def _one_least_face(self) -> Self:
+        if self.min_face_px is not None and self.min_face != MIN_FACE:
+            raise ValueError("min_face: has no effect with min_face_px; leave one out")
+        return self
+
+
+@dataclass(frozen=True)
+class _Face:
+    """A face in pixels of the picture: landmarks [5, 2], box [4], and how sure the detector is."""
+
+    landmarks: Doubles
+    box: Doubles
+    score: float
 
 
 class MTCNNAligner(Aligner):
-    """facenet-pytorch's MTCNN on RGB images; the largest face is warped from the original pixels."""
+    """facenet-pytorch's MTCNN; of several faces one is chosen, and warped from the original pixels."""
 
     Settings: ClassVar[type[Settings]] = MTCNNSettings
     license = License(
@@ -77,73 +113,90 @@ class MTCNNAligner(Aligner):
         landmarks = np.full((count, 5, 2), np.nan, dtype=np.float32)
         boxes = np.full((count, 4), np.nan, dtype=np.float32)
         scores = np.full(count, np.nan, dtype=np.float32)
+        found = np.zeros(count, dtype=np.int64)
         reasons: list[str | None] = [NO_FACE] * count
-        for start in range(0, count, _CHUNK):
-            faces = self._detect(batch.images[start : start + _CHUNK], run.device)
-            for row, face in enumerate(faces, start):
-                if face is not None:
-                    landmarks[row], boxes[row], scores[row] = face
-                    reasons[row] = None
+        step = self._chunk(batch.images)
+        for start in range(0, count, step):
+            for row, (faces, face) in enumerate(self._detect(batch.images[start : start + step], run.device), start):
+                found[row] = faces
+                reasons[row] = None if face else SEVERAL if faces else NO_FACE
+                if face:
+                    landmarks[row], boxes[row], scores[row] = face.landmarks, face.box, face.score
         points = reference_landmarks(crop.size_px)
-        if self.settings.reference_quirks:
+        if self.settings.template == "narrow":
             points[:, 0] -= NARROW_SHIFT_PX * crop.size_px / REFERENCE_SIZE_PX
         matrices = similarity(landmarks, points)  # all-zero where there is no face
-        return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, landmarks, boxes, scores)
+        return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, landmarks, boxes, scores, found)
 
-    def _detect(self, images: Images, device: str) -> list[tuple[Any, Any, float] | None]:
-        """The largest face of each image: landmarks [5, 2], box [4] and score, in pixels of the input."""
-        x, (scale_x, scale_y) = self._enlarge(images)
-        found = self._cascade(x, device)
-        faces: list[tuple[Any, Any, float] | None] = []
-        for boxes, points in found:
-            if len(boxes) == 0:
-                faces.append(None)
-                continue
-            largest = int(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax())
-            scale = np.array([scale_x, scale_y])
-            box = (boxes[largest, :4].reshape(2, 2) + 0.5) / scale - 0.5  # pixel centers at integers
-            landmarks = np.round(((points[largest] + 0.5) / scale - 0.5) / _GRID_PX) * _GRID_PX
-            faces.append((landmarks, box.ravel(), float(boxes[largest, 4])))
-        return faces
+    def _chunk(self, images: Images) -> int:
+        """How many images are detected together: fewer where small faces are looked for in large pictures."""
+        height, width = self._detection_size(images)
+        scale = _P_NET_PX / self._least_px(images)
+        return max(1, min(_CHUNK, int(_CHUNK_PIXELS / (height * width * scale**2))))
 
-    def _enlarge(self, images: Images) -> tuple[torch.Tensor, tuple[float, float]]:
-        """Float [B, 3, H', W'] with a shorter side of at least ``detect_px``, and H' or W' per input pixel (x, y)."""
+    def _detect(self, images: Images, device: str) -> list[tuple[int, _Face | None]]:
+        """How many faces each image shows, and the one that is chosen."""
+        height, width = images.shape[1:3]
+        size = self._detection_size(images)
+        scale = np.array([size[1] / width, size[0] / height])
+        found: list[tuple[int, _Face | None]] = []
+        for boxes, points in self._cascade(self._prepare(images), self._least_px(images), device):
+            corners = (boxes[:, :4].reshape(-1, 2, 2) + 0.5) / scale - 0.5  # pixel centers at integers
+            chosen = choose_face(corners.reshape(-1, 4), width, height, self.settings.face) if len(boxes) else None
+            face = None
+            if chosen is not None:
+                landmarks = np.round(((points[chosen] + 0.5) / scale - 0.5) / _GRID_PX) * _GRID_PX
+                face = _Face(landmarks, corners[chosen].ravel(), float(boxes[chosen, 4]))
+            found.append((len(boxes), face))
+        return found
+
+    def _detection_size(self, images: Images) -> tuple[int, int]:
+        """Height and width at which faces are looked for: a shorter side of at least ``detect_px``."""
+        height, width = images.shape[1:3]
+        factor = max(1.0, self.settings.detect_px / min(height, width))
+        return round(height * factor), round(width * factor)
+
+    def _least_px(self, images: Images) -> float:
+        """The smallest face that is looked for, in pixels of the detection's size."""
+        settings, side = self.settings, min(self._detection_size(images))
+        if settings.min_face_px is None:
+            return max(_LIBRARY_MIN_PX, float(settings.min_face * side))
+        return float(settings.min_face_px * side / min(images.shape[1:3]))
+
+    def _prepare(self, images: Images) -> torch.Tensor:
+        """Float [B, 3, H', W'] as the detector is shown them."""
         import torch
         from torch.nn import functional as F
 
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().contiguous()
-        height, width = images.shape[1:3]
-        factor = self.settings.detect_px / min(height, width)
-        if factor <= 1:
-            return x, (1.0, 1.0)
-        size = (round(height * factor), round(width * factor))
-        x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-        return x, (size[1] / width, size[0] / height)
+        size = self._detection_size(images)
+        if size != images.shape[1:3]:
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        return x.flip(1) if self.settings.bgr else x
 
-    def _cascade(self, x: torch.Tensor, device: str) -> list[tuple[Any, Any]]:
+    def _cascade(self, x: torch.Tensor, least_px: float, device: str) -> list[tuple[Any, Any]]:
         """Boxes [F, 5] (the last column is the score) and points [F, 5, 2] of all F faces of each image."""
         import torch
 
         try:
             with torch.inference_mode():
-                return self._run_networks(x, device)
+                return self._run_networks(x, least_px, device)
         except (RuntimeError, IndexError) as error:
             if not any(text in str(error) for text in _LIBRARY_FAULTS):
                 raise
             if len(x) == 1:
                 return [(np.zeros((0, 5)), np.zeros((0, 5, 2)))]
-            return [self._cascade(image[None], device)[0] for image in x]
+            return [self._cascade(image[None], least_px, device)[0] for image in x]
 
-    def _run_networks(self, x: torch.Tensor, device: str) -> list[tuple[Any, Any]]:
+    def _run_networks(self, x: torch.Tensor, least_px: float, device: str) -> list[tuple[Any, Any]]:
         import torch
         from facenet_pytorch.models.utils.detect_face import detect_face
 
         networks, settings = self._load(device), self.settings
         thresholds = [settings.proposal_threshold, settings.refine_threshold, settings.output_threshold]
-        min_face_px = max(20.0, settings.min_face * min(x.shape[-2:]))
         boxes, points = detect_face(
             x.to(device).permute(0, 2, 3, 1),  # a view: the library permutes back, and crops of [3, H, W] are fast
-            min_face_px,
+            least_px,
             networks.pnet,
             networks.rnet,
             networks.onet,

@@ -40,7 +40,8 @@ class AlignedBatch:
 
     ``reasons[i]`` is None when the face was found, else why not; ``images`` [B, S, S, 3] is zero there and never
     stored. ``landmarks`` [B, 5, 2] and ``boxes`` [B, 4] (left, top, right, bottom) in pixels of the input image,
-    ``scores`` [B] the detector's confidence; NaN when unknown.
+    ``scores`` [B] the detector's confidence; NaN when unknown. ``faces`` int64 [B], how many faces the image shows;
+    None when the aligner does not count.
     """
 
     images: Images
@@ -48,6 +49,7 @@ class AlignedBatch:
     landmarks: Floats
     boxes: Floats
     scores: Floats
+    faces: Ints | None = None
 
 
 @dataclass(frozen=True)

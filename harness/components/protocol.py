@@ -48,3 +48,8 @@ class FaceProtocol(Protocol, Source):
 
     Each face brings its landmarks, by which it is warped to the suite's crop.
     """
+
+    @property
+    def supersample(self) -> bool:
+        """How the warp shrinks faces: see :func:`harness.faces.warp.warp`."""
+        return True

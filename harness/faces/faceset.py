@@ -1,8 +1,9 @@
 """Face sets: images with identities in an artifact folder, as parquet that any reader opens.
 
 ``shards/*.parquet`` hold identity, sample and image {bytes, path}; ``items.parquet`` has one row per planned image, the
-failed ones included: identity, sample, status, reason, kept, shard, row, pixels (digest), landmarks, box, score and
-attributes. A face set's *faces* are the items that are ok and kept.
+failed ones included: identity, sample, status, reason, kept, shard, row, pixels (digest), landmarks, box, score, faces
+(how many were found), off_center (whether the middle of the picture lies outside the box) and attributes. A face set's
+*faces* are the items that are ok and kept.
 
 Letters: N faces, H, W pixels.
 """
@@ -56,6 +57,8 @@ _ITEM = {
     "landmarks": pa.list_(pa.float32()),
     "box": pa.list_(pa.float32()),
     "score": pa.float32(),
+    "faces": pa.int32(),
+    "off_center": pa.bool_(),
     "kept": pa.bool_(),
     "shard": pa.int32(),
     "row": pa.int32(),
@@ -186,6 +189,8 @@ class ShardWriter:
         landmarks: Floats | None = None,
         box: Floats | None = None,
         score: float | None = None,
+        faces: int | None = None,
+        off_center: bool | None = None,
         attributes: dict[str, float] | None = None,
     ) -> None:
         """Add one item; ``image`` is None when it failed, and then ``reason`` says why."""
@@ -199,6 +204,8 @@ class ShardWriter:
                 "landmarks": None if landmarks is None else np.asarray(landmarks, np.float32).ravel().tolist(),
                 "box": None if box is None else np.asarray(box, np.float32).tolist(),
                 "score": score,
+                "faces": faces,
+                "off_center": off_center,
                 "kept": image is not None,
                 "shard": self.index,
                 "row": -1 if image is None else len(self._images),

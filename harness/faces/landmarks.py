@@ -13,11 +13,12 @@ NO_LANDMARKS = "no landmarks given"
 SAME_POINT = "all landmarks in one point"
 
 
-def align_by_landmarks(batch: ImageBatch, crop: Crop) -> AlignedBatch:
+def align_by_landmarks(batch: ImageBatch, crop: Crop, supersample: bool = True) -> AlignedBatch:
     """Warp every image whose five landmarks are known and apart to ``crop``; the others get a reason.
 
     Args:
         crop: with the view ``arcface``.
+        supersample: see :func:`harness.faces.warp.warp`.
     """
     count = len(batch)
     given = batch.landmarks
@@ -27,4 +28,5 @@ def align_by_landmarks(batch: ImageBatch, crop: Crop) -> AlignedBatch:
     fits = [bool(matrix.any()) for matrix in matrices]
     reasons = [NO_LANDMARKS if not k else None if f else SAME_POINT for k, f in zip(known, fits, strict=True)]
     unknown = np.full((count, 4), np.nan, np.float32)
-    return AlignedBatch(warp(batch.images, matrices, crop.size_px), reasons, points, unknown, unknown[:, 0].copy())
+    images = warp(batch.images, matrices, crop.size_px, supersample)
+    return AlignedBatch(images, reasons, points, unknown, unknown[:, 0].copy())

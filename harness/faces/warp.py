@@ -53,7 +53,7 @@ def transform(matrices: AnyFloats, points: AnyFloats) -> Doubles:
     return np.stack([m[..., k, 0] * p[..., 0] + m[..., k, 1] * p[..., 1] + m[..., k, 2] for k in (0, 1)], axis=-1)
 
 
-def warp(images: Images, matrices: AnyFloats, size_px: int) -> Images:
+def warp(images: Images, matrices: AnyFloats, size_px: int, supersample: bool = True) -> Images:
     """Warp images into crops: bilinear, zero outside of the input.
 
     Where a crop shrinks its face, each output pixel is the mean of K x K bilinear samples, K being the shrink factor
@@ -64,6 +64,7 @@ def warp(images: Images, matrices: AnyFloats, size_px: int) -> Images:
         images: uint8 [B, H, W, C].
         matrices: [B, 2, 3] from input pixels to crop pixels; see :func:`similarity`.
         size_px: S.
+        supersample: False takes one sample per pixel whatever the factor, as the reference code does (for parity).
 
     Returns:
         uint8 [B, S, S, C]; zero where a matrix cannot be inverted.
@@ -78,7 +79,7 @@ def warp(images: Images, matrices: AnyFloats, size_px: int) -> Images:
     determinant = m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]
     usable = np.isfinite(m).all(axis=(1, 2)) & (np.abs(determinant) > 1e-12)
     shrink = 1.0 / np.sqrt(np.abs(np.where(usable, determinant, 1.0)))
-    factors = np.clip(np.floor(shrink + 0.5), 1, MAX_SUPERSAMPLING).astype(np.int64)
+    factors = np.clip(np.floor(shrink + 0.5), 1, MAX_SUPERSAMPLING if supersample else 1).astype(np.int64)
     for factor in np.unique(factors[usable]):
         chosen = np.flatnonzero(usable & (factors == factor))
         step = max(1, _CHUNK_SAMPLES // (size_px * int(factor)) ** 2)

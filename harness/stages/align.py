@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.components.base import Crop
 from harness.components.images import AlignedBatch, ImageBatch
 from harness.errors import StageError
+from harness.faces.choice import covers_middle
 from harness.faces.faceset import ITEM_TABLES, OK, FaceSet, ShardWriter, write_items
 from harness.graph import AlignStage
 from harness.stages.images import SHARD_ITEMS, count_shards, describe_faces
@@ -48,15 +49,19 @@ def add_aligned(writer: ShardWriter, batch: ImageBatch, aligned: AlignedBatch, c
     if aligned.images.shape != expected or aligned.images.dtype != np.uint8 or len(aligned.reasons) != len(batch):
         got = f"{aligned.images.dtype} {list(aligned.images.shape)}"
         raise StageError(f"the aligner gave {got} with {len(aligned.reasons)} reasons, expected uint8 {list(expected)}")
+    height, width = batch.images.shape[1:3]
     for row, reason in enumerate(aligned.reasons):
+        box = _known(aligned.boxes[row])
         writer.add(
             int(batch.identities[row]),
             int(batch.samples[row]),
             aligned.images[row] if reason is None else None,
             reason=reason,
             landmarks=_known(aligned.landmarks[row]),
-            box=_known(aligned.boxes[row]),
+            box=box,
             score=float(aligned.scores[row]) if np.isfinite(aligned.scores[row]) else None,
+            faces=None if aligned.faces is None else int(aligned.faces[row]),
+            off_center=None if box is None else not covers_middle(box, width, height),
             attributes={name: float(column[row]) for name, column in batch.attributes.items()},
         )
 
@@ -72,7 +77,7 @@ def finish(work: Work[AlignStage]) -> dict[str, Any]:
         keep = keep_first(table, work.stage.identities, per_identity)
     items = write_items(work.folder, shards, keep)
     made = describe_faces(work, items, {"view": "arcface", "size_px": work.stage.crop_px})
-    made["counts"] |= _complete(items, per_identity)
+    made["counts"] |= _complete(items, per_identity) | count_choices(items)
     made["details"]["pose"] = _pose(items)
     return made
 
@@ -108,6 +113,14 @@ def _complete(items: pa.Table, per_identity: int | None) -> dict[str, int]:
         "complete_identities": int(np.count_nonzero(found >= (per_identity or 1))),
         "fewest_in_identity": int(found.min()),
     }
+
+
+def count_choices(items: pa.Table) -> dict[str, int]:
+    """In how many images a face had to be chosen, and how many of the faces taken are not in the middle."""
+    if items["faces"].null_count == len(items):  # the aligner does not count
+        return {}
+    several, off_center = items["faces"].to_pylist(), items["off_center"].to_pylist()
+    return {"several_faces": sum((count or 0) > 1 for count in several), "off_center": off_center.count(True)}
 
 
 def _pose(items: pa.Table) -> dict[str, float]:

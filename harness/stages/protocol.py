@@ -32,10 +32,10 @@ def prepare(work: Work[ProtocolStage]) -> dict[str, Any]:
 
 def shard(work: Work[ProtocolStage], index: int) -> None:
     """Draw one slice and warp it by its landmarks: protocol images never go through detection."""
-    crop = Crop("arcface", work.stage.crop_px)
+    crop, supersample = Crop("arcface", work.stage.crop_px), work.component.supersample
 
     def add(writer: ShardWriter, batch: ImageBatch) -> None:
-        add_aligned(writer, batch, align_by_landmarks(batch, crop), crop)
+        add_aligned(writer, batch, align_by_landmarks(batch, crop, supersample), crop)
 
     draw_shard(work, index, lambda plan: work.component.sample(plan, work.run), add)
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from suites import write
 
-from harness.assemble import strictest_terms
+from harness.assemble import Finished, assemble, strictest_terms
 from harness.engine import Engine
 from harness.errors import DataError
 from harness.graph import RowPlan, Stage, SuitePlan
 from harness.planning.planner import plan_suite
-from harness.store.artifacts import Manifest
+from harness.store.artifacts import Artifact, Manifest
 from harness.suites.read import load_suite
 
 SECTIONS: dict[str, Any] = {
@@ -109,3 +109,33 @@ def test_a_damaged_report_is_one_line(tmp_path: Path) -> None:
     (artifact.folder / "report.json").write_text('[{"name": 1}]')
     with pytest.raises(DataError, match="damaged report; delete"):
         list(_metrics(artifact))
+
+
+def aligned(planned: SuitePlan, counts: dict[str, int]) -> tuple[RowPlan, Finished]:
+    """A row whose alignment, and nothing else, is there."""
+    drawn = row(planned, "drawn")
+    assert drawn.align is not None
+    made = manifest(drawn.align).model_copy(update={"counts": {"planned": 200, "detected": 190, **counts}})
+    return drawn, {drawn.align.id: (Artifact(Path(), made), False)}
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({}, ""),
+        ({"several_faces": 2, "off_center": 1}, ""),
+        ({"several_faces": 3, "off_center": 0}, "3 of 200 pictures show several faces, and in 0 the face"),
+        ({"several_faces": 0, "off_center": 9}, "0 of 200 pictures show several faces, and in 9 the face"),
+    ],
+)
+def test_faces_that_may_be_another_persons_are_told(tmp_path: Path, counts: dict[str, int], told: str) -> None:
+    planned = plan(tmp_path)
+    drawn, finished = aligned(planned, counts)
+    made = assemble(planned, drawn, finished, "", "cpu", tmp_path / "out")
+    assert len(made.warnings) == bool(told)
+    assert all(text.startswith(f"align: {told}") for text in made.warnings)
+    metrics = {metric.name: (metric.value, metric.n) for metric in made.metrics}
+    assert metrics == {
+        "alignment/detection_rate": (0.95, 200),
+        **{f"alignment/{name}": (count / 200, 200) for name, count in counts.items()},
+    }

@@ -111,6 +111,28 @@ def test_unknown_attributes_give_zero_tokens() -> None:
     out.sum().backward()  # no NaN comes back
 
 
+@pytest.mark.parametrize(("projection", "channels", "count"), [("then-linear", 256, 8), ("as-tokens", 256, 3)])
+def test_both_readings_of_the_projection(projection: Any, channels: int, count: int) -> None:
+    """Layers of 512, 256 and 768 units, ReLU between them, written out in float64; then a linear layer or nothing."""
+    torch.manual_seed(0)
+    layer = AttributeTokens(channels, projection).eval()
+    layer.standardize_by(torch.rand(50, 4))
+    values = torch.rand(3, 4)
+    linear = [m for m in layer.project if isinstance(m, torch.nn.Linear)]
+    widths = [512, 256, 768, *([channels * count] if projection == "then-linear" else [])]
+    assert [m.out_features for m in linear] == widths
+    h = ((values - layer.mean) / layer.spread).double().numpy()
+    for place, m in enumerate(linear):
+        h = h @ m.weight.detach().double().numpy().T + m.bias.detach().double().numpy()
+        h = np.maximum(h, 0) if place < 2 else h
+    np.testing.assert_allclose(layer(values).detach(), h.reshape(3, channels, count), rtol=1e-4, atol=1e-5)
+
+
+def test_values_that_make_no_whole_tokens() -> None:
+    with pytest.raises(ValueError, match="768 values make no tokens of 160"):
+        AttributeTokens(160, "as-tokens")
+
+
 def test_dropout_of_attributes_is_in_training_only_and_seeded() -> None:
     layer, values = tokens(), torch.rand(4000, 4)
     with torch.no_grad():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from harness_id3.embeddings import embeddings_around
 from harness_id3.generator import ID3, ID3FitSettings, ID3SampleSettings, embedder
+from harness_id3.loss import LossWeights, gaussian_decoder_weight
 from harness_id3.network import AttributeTokens
 from pydantic import ValidationError
 from torch.nn import functional as F
@@ -20,6 +21,7 @@ from harness.components import Crop, Given, Model, Request, Run, SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
+from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.weights import load_strict, take_prefix
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
@@ -147,12 +149,30 @@ def test_sampling_needs_the_recognizer(ready: Given, model: Model) -> None:
         {"attributes": "none", "pose_only": True},
         {"gamma": 0, "clip_norm": 1},
         {"gamma": 0, "guide_below": 800},
+        {"gamma": 0, "c_t": "rising"},
         {"reference_quirks": True},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ID3SampleSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reconstruction_weight": -1},
+        {"reconstruction_weight": "laplace"},
+        {"inner_weight": -0.5},
+        {"inner_weight": 0, "c_t": "rising"},
+        {"inner_weight": 0, "inner_share": 4},
+        {"c_t": "flat"},
+        {"projection": "both"},
+    ],
+)
+def test_settings_of_a_fit_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ID3FitSettings(**wrong)
 
 
 def test_a_network_without_cross_attention_is_refused() -> None:
@@ -169,6 +189,7 @@ def test_the_options_of_score_and_attributes_reach_the_images(ready: Given) -> N
     apart = [distance(made(gamma=20.0, **more), plain) for more in ({}, {"clip_norm": 1e-3}, {"guide_below": 1})]
     assert apart[0] > max(apart[1:])
     assert apart[1] <= GRAY_LEVELS, "gradients of next to no length"
+    assert distance(made(gamma=20.0, c_t="rising"), made(gamma=20.0)) > 0
     uniform = planned(ready, 1, attributes="uniform-pose", pose_only=True).items["attributes"]
     assert np.abs(uniform[:, :3] * 90 / (60, 20, 10)).max() <= 1 + 1e-6
     assert len(np.unique(uniform[:, 3])) == 1
@@ -213,6 +234,45 @@ def test_a_fit_keeps_the_attribute_table(
     ready = Given(model=fitted, contexts=anchors, recognizer=recognizer)
     plan = planned(ready, 1).rows(0, 1)
     assert images(ready, plan, steps=2).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, LossWeights(1.0, "falling", 2, 1.0)),
+        ({"inner_weight": 0, "reconstruction_weight": 0}, LossWeights(0.0, "falling", 2, 0.0)),
+        ({"c_t": "rising", "inner_share": 4, "reconstruction_weight": 30}, LossWeights(1.0, "rising", 4, 30.0)),
+        ({"reconstruction_weight": "gaussian"}, LossWeights(reconstruction=gaussian_decoder_weight(linear_schedule()))),
+    ],
+)
+def test_the_settings_are_weights_of_the_loss(settings: dict[str, Any], expected: LossWeights) -> None:
+    assert ID3(ID3FitSettings(**settings))._loss_weights(linear_schedule()) == expected
+
+
+def test_weights_and_projection_reach_fit_and_sampling(
+    tmp_path: Path, recognizer: SmallCNN, anchors: np.ndarray
+) -> None:
+    """The loss of the fit is another one, and a model is sampled with the projection that it was fitted with."""
+    writer, random = ShardWriter(tmp_path, 0), np.random.default_rng(0)
+    for sample in range(8):
+        picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        writer.add(0, sample, picture, attributes={"yaw": 9.0 * sample, "pitch": 0.0, "roll": 0.0, "age": 5.0 * sample})
+    writer.close()
+    write_items(tmp_path, 1)
+    given = Given(source=FaceSet(tmp_path, Crop("raw", 32)), recognizer=recognizer)
+    short = {"size_px": 32, "network": "demo", "autoencoder_steps": 1, "steps": 2, "batch_size": 8}
+    plain, changed = (
+        ID3(ID3FitSettings(**short, projection="as-tokens", **more)).fit(given, Run(seed=0))
+        for more in ({}, {"inner_weight": 0, "reconstruction_weight": "gaussian"})
+    )
+    moved = [name for name, tensor in plain.tensors.items() if not torch.equal(tensor, changed.tensors[name])]
+    assert moved
+    assert all(name.startswith(("unet.", "attributes.")) for name in moved), "the autoencoder is the same"
+    assert changed.settings["projection"] == "as-tokens"
+    layers = [name for name in changed.tensors if name.startswith("attributes.project") and name.endswith("weight")]
+    assert len(layers) == 3
+    ready = Given(model=changed, contexts=anchors, recognizer=recognizer)
+    assert images(ready, planned(ready, 1).rows(0, 2), steps=2).shape == (2, 32, 32, 3)
 
 
 def test_a_fit_needs_a_recognizer() -> None:

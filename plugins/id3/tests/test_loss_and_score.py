@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from harness_id3.loss import LAMBDA_REC, id3_loss, identity_weight
+from harness_id3.loss import LossWeights, gaussian_decoder_weight, id3_loss, identity_weight
 from harness_id3.network import ID3Network
 from harness_id3.score import with_identity_score
 from torch import Tensor, nn
@@ -23,6 +25,16 @@ def test_the_weight_falls_from_a_quarter() -> None:
     assert float(c[0]) == 0.25
     assert float(c[2]) == pytest.approx(0.1345, abs=5e-5)
     assert float(c[1]) == pytest.approx(0.5 * (1 - 1 / (1 + math.exp(-0.5))))
+
+
+@pytest.mark.parametrize(("reading", "sign"), [("falling", -1), ("rising", 1)])
+def test_both_readings_of_the_weight(reading: Any, sign: int) -> None:
+    """0.5 (1 - 1 / (1 + exp(-t/T))), and with the other sign 0.25 at t = 0 up to 0.366 at T."""
+    t = np.arange(0, 1001, 50)
+    expected = 0.5 * (1 - 1 / (1 + np.exp(sign * t.astype(np.float64) / 1000)))
+    found = identity_weight(torch.from_numpy(t), 1000, reading)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert expected[-1] == pytest.approx({"falling": 0.1345, "rising": 0.3655}[reading], abs=5e-5)
 
 
 class Oracle(nn.Module):
@@ -54,28 +66,88 @@ def batch(count: int = 16) -> dict[str, Tensor]:
 @pytest.mark.parametrize("share", [1, 2, 4])
 def test_a_perfect_denoiser_leaves_the_inner_product(share: int) -> None:
     data = batch()
-    loss = id3_loss(SCHEDULE, embed, share)(Oracle(data["latents"]), data, torch.Generator().manual_seed(2))
+    loss = id3_loss(SCHEDULE, embed, LossWeights(inner_share=share))(
+        Oracle(data["latents"]), data, torch.Generator().manual_seed(2)
+    )
     _, _, t = noised(data["latents"], SCHEDULE, torch.Generator().manual_seed(2))
     some = slice(0, 16 // share)
     inner = (embed(data["latents"]) * data["contexts"]).sum(dim=1)
     assert float(loss) == pytest.approx(-float((identity_weight(t, 24) * inner)[some].mean()), abs=1e-5)
 
 
-def test_an_error_costs_in_noise_and_in_reconstruction() -> None:
+@pytest.mark.parametrize("weight", [1.0, gaussian_decoder_weight(SCHEDULE)])
+def test_an_error_costs_in_noise_and_in_reconstruction(weight: float) -> None:
     data, error = batch(), 0.3
-    loss = id3_loss(SCHEDULE, lambda x: torch.zeros(len(x), 16), 2)(
+    loss = id3_loss(SCHEDULE, lambda x: torch.zeros(len(x), 16), LossWeights(reconstruction=weight))(
         Oracle(data["latents"], error), data, torch.Generator().manual_seed(2)
     )
     level = SCHEDULE.alpha_bar(0)
     reconstruction = error**2 * (1 - level) / level
-    assert float(loss) == pytest.approx(error**2 + LAMBDA_REC * reconstruction, rel=1e-4)
+    assert float(loss) == pytest.approx(error**2 + weight * reconstruction, rel=1e-4)
+
+
+def test_a_gaussian_decoder_counts_the_first_step_as_much_as_the_others() -> None:
+    """-log N(x_0; x0hat, beta_0) per value is half the squared error of the noise over 1 - beta_0, plus a constant."""
+    assert gaussian_decoder_weight(linear_schedule()) == pytest.approx(5000, rel=1e-6)
+    beta, error = float(SCHEDULE.betas[0]), 0.7
+    nll = [math.log(2 * math.pi * beta) / 2 + (e * math.sqrt(beta / (1 - beta))) ** 2 / (2 * beta) for e in (0, error)]
+    weighted = gaussian_decoder_weight(SCHEDULE) * error**2 * beta / (1 - beta)
+    assert weighted == pytest.approx(nll[1] - nll[0], rel=1e-9)
+    assert weighted == pytest.approx(error**2 / 2 / (1 - beta), rel=1e-9)
+
+
+@pytest.mark.parametrize("reading", ["falling", "rising"])
+@pytest.mark.parametrize("inner", [1.0, 2.5, 0.0])
+@pytest.mark.parametrize("reconstruction", [1.0, 300.0, 0.0])
+def test_the_loss_is_the_formula_in_float64(reading: Any, inner: float, reconstruction: float) -> None:
+    """Written out in NumPy from methods and schedule alone: nothing but the draws of t and noise is shared."""
+    data, steps = batch(8), 24
+    weights = LossWeights(inner=inner, c_t=reading, inner_share=2, reconstruction=reconstruction)
+    value = id3_loss(SCHEDULE, embed, weights)(Smooth(), data, torch.Generator().manual_seed(3))
+    _, drawn, at = noised(data["latents"], SCHEDULE, torch.Generator().manual_seed(3))
+
+    x_0, noise, t = (part.double().numpy() for part in (data["latents"], drawn, at))
+    bars = np.cumprod(1 - np.linspace(1e-4 * 1000 / steps, 0.02 * 1000 / steps, steps))
+
+    def guess(rows: slice, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Estimates of the noise and of x_0 at steps t."""
+        level = bars[t.astype(int)].reshape(-1, 1, 1, 1)
+        x_t = np.sqrt(level) * x_0[rows] + np.sqrt(1 - level) * noise[rows]
+        eps = np.tanh(0.5 * x_t + 0.01 * t.reshape(-1, 1, 1, 1))
+        return eps, (x_t - np.sqrt(1 - level) * eps) / np.sqrt(level)
+
+    expected = np.mean((guess(slice(8), t)[0] - noise) ** 2)
+    estimate = guess(slice(4), t[:4])[1].reshape(4, -1)[:, :16]
+    cosines = (estimate * data["contexts"].double().numpy()[:4]).sum(axis=1) / np.linalg.norm(estimate, axis=1)
+    sign = {"falling": -1, "rising": 1}[reading]
+    c_t = 0.5 * (1 - 1 / (1 + np.exp(sign * t[:4] / steps)))
+    expected -= inner * np.mean(c_t * cosines)
+    expected += reconstruction * np.mean((guess(slice(1), 0 * t[:1])[1] - x_0[:1]) ** 2)
+    assert float(value) == pytest.approx(expected, rel=2e-5)
+
+
+class Smooth(nn.Module):
+    """A noise estimate that NumPy can repeat."""
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.tanh(0.5 * x_t + 0.01 * t.view(-1, 1, 1, 1))
+
+
+def test_without_the_inner_product_nobody_is_embedded() -> None:
+    def nobody(latents: Tensor) -> Tensor:
+        raise AssertionError("embedded")
+
+    value = id3_loss(SCHEDULE, nobody, LossWeights(inner=0))(Smooth(), batch(), torch.Generator().manual_seed(3))
+    assert torch.isfinite(value)
 
 
 def test_training_lowers_the_loss(network: ID3Network) -> None:
     torch.manual_seed(0)
     student = ID3Network(network.unet.config)
     settings = TrainSettings(steps=30, batch_size=8, learning_rate=3e-3, lr_schedule="cosine", log_every=6)
-    trained = train_denoiser(student, batch(), SCHEDULE, settings, seed=0, loss=id3_loss(SCHEDULE, embed, 2))
+    trained = train_denoiser(
+        student, batch(), SCHEDULE, settings, seed=0, loss=id3_loss(SCHEDULE, embed, LossWeights())
+    )
     losses = [value for _, value in trained.losses]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -155,6 +227,16 @@ def test_the_score_is_adjusted_below_a_step_only() -> None:
     assert torch.equal(below(X, T), smooth_denoise(X, T))
     assert torch.equal(below(X, T - 1), everywhere(X, T - 1))
     assert not torch.equal(below(X, T - 1), smooth_denoise(X, T - 1))
+
+
+def test_the_adjustment_has_the_weight_of_the_reading() -> None:
+    falling, rising = (
+        with_identity_score(smooth_denoise, Y, smooth_embed, SCHEDULE, 1.0, reading=reading)(X, T)
+        - smooth_denoise(X, T)
+        for reading in ("falling", "rising")
+    )
+    ratio = (1 + math.exp(13 / 24)) / (1 + math.exp(-13 / 24))
+    torch.testing.assert_close(rising, falling * ratio, rtol=1e-6, atol=0)
 
 
 def test_gamma_zero_is_the_denoiser_itself() -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from harness.builtin.landmarks import LandmarksAligner
-from harness.builtin.mtcnn import NO_FACE, MTCNNAligner, MTCNNSettings
+from harness.builtin.mtcnn import NO_FACE, SEVERAL, MTCNNAligner, MTCNNSettings
 from harness.builtin.no_alignment import NoAlignment
+from harness.coding import from_unit, to_unit
 from harness.components import AlignedBatch, Crop, ImageBatch, Run
 from harness.errors import InputError
 from harness.faces.crops import reference_landmarks
 from harness.faces.landmarks import NO_LANDMARKS, SAME_POINT
 from harness.faces.warp import similarity, transform
+from harness.faceworld.render import render
 
 CROP = Crop("arcface", 32)
 
@@ -57,10 +63,10 @@ def test_mtcnn_crops_follow_its_landmarks(detected: AlignedBatch) -> None:
     assert np.abs(in_crop.mean(axis=0) - reference_landmarks(32)).max() < 1.0
 
 
-def test_the_reference_crop_shows_the_face_8_px_further_left(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
+def test_the_narrow_template_shows_the_face_8_px_further_left(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
     few, crop = part(photos, slice(0, 4)), Crop("arcface", 112)
     plain = mtcnn.align(few, crop, Run(0))
-    moved = MTCNNAligner(MTCNNSettings(min_face=0.4, reference_quirks=True)).align(few, crop, Run(0))
+    moved = MTCNNAligner(MTCNNSettings(min_face=0.4, template="narrow")).align(few, crop, Run(0))
     found = [row for row, reason in enumerate(plain.reasons) if reason is None]
     assert found
     apart = moved.images[found][:, :, :-8].astype(int) - plain.images[found][:, :, 8:]
@@ -94,10 +100,10 @@ def test_mtcnn_goes_on_when_the_library_raises(
     """One image that makes the library raise must not take the others of its batch with it."""
     run_networks = MTCNNAligner._run_networks
 
-    def brittle(self: MTCNNAligner, x: object, device: str) -> object:
+    def brittle(self: MTCNNAligner, x: object, least_px: float, device: str) -> object:
         if (x == 0).flatten(1).all(dim=1).any():  # type: ignore[attr-defined]
             raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
-        return run_networks(self, x, device)  # type: ignore[arg-type]
+        return run_networks(self, x, least_px, device)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MTCNNAligner, "_run_networks", brittle)
     images = photos.images[:6].copy()
@@ -107,13 +113,107 @@ def test_mtcnn_goes_on_when_the_library_raises(
     assert reasons.count(None) == 5
 
 
-def test_mtcnn_takes_the_largest_face(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
-    scene = np.full((1, 96, 160, 3), 120, np.uint8)
-    scene[0, 32:64, 8:40] = photos.images[0]
-    scene[0, :, 56:152] = photos.images[1].repeat(3, axis=0).repeat(3, axis=1)
-    found = MTCNNAligner(MTCNNSettings(min_face=0.15)).align(batch_of(scene), CROP, Run(0))
+PERSON, BYSTANDER = slice(118, 182), slice(200, 296)  # columns of the two in the picture
+
+
+@pytest.fixture(scope="module")
+def two_people() -> ImageBatch:
+    """A picture of 300 x 128 px: a person in the middle, and a larger one at its right edge."""
+    scene = np.full((1, 128, 300, 3), 120, np.uint8)
+    scene[0, 32:96, PERSON] = render(0, [400_000], [0], "mild", 64).images[0]
+    scene[0, 16:112, BYSTANDER] = render(0, [400_001], [0], "mild", 96).images[0]
+    return batch_of(scene)
+
+
+@pytest.mark.parametrize(
+    ("face", "taken"), [("centered", PERSON), ("nearest", PERSON), ("largest", BYSTANDER), ("refuse", None)]
+)
+def test_which_of_two_people_is_taken(two_people: ImageBatch, face: Any, taken: slice | None) -> None:
+    found = MTCNNAligner(MTCNNSettings(min_face=0.15, face=face)).align(two_people, CROP, Run(0))
+    assert found.faces is not None
+    assert found.faces.tolist() == [2]
+    if taken is None:
+        assert found.reasons == [SEVERAL]
+        assert np.isnan(found.landmarks).all()
+        assert not found.images.any()
+        return
+    x = found.landmarks[0, :, 0]
+    assert ((x > taken.start) & (x < taken.stop)).all()
     assert found.reasons == [None]
-    assert (found.landmarks[0, :, 0] > 56).all()
+    assert found.images.any()
+
+
+def test_the_surest_face_is_the_first(two_people: ImageBatch) -> None:
+    scores = {}
+    for face in ("centered", "largest", "first"):
+        found = MTCNNAligner(MTCNNSettings(min_face=0.15, face=face)).align(two_people, CROP, Run(0))
+        scores[face] = float(found.scores[0])
+    assert scores["first"] == max(scores.values())
+    assert scores["centered"] != scores["largest"]
+
+
+def test_one_face_is_taken_by_every_rule(mtcnn: MTCNNAligner, photos: ImageBatch, detected: AlignedBatch) -> None:
+    """So the choice changes nothing in pictures of one person."""
+    assert detected.faces is not None
+    alone = np.flatnonzero(detected.faces == 1)[:16]
+    few = ImageBatch(photos.identities[alone], photos.samples[alone], photos.images[alone])
+    for face in ("largest", "nearest", "first", "refuse"):
+        made = MTCNNAligner(MTCNNSettings(min_face=0.4, face=face)).align(few, CROP, Run(0))  # type: ignore[arg-type]
+        assert made.reasons == [None] * len(alone)
+        np.testing.assert_array_equal(made.images, detected.images[alone])
+
+
+def test_the_detector_sees_blue_for_red_and_the_crop_does_not(photos: ImageBatch) -> None:
+    few, swapped = part(photos, slice(0, 8)), batch_of(photos.images[:8, :, :, ::-1])
+    plain, other = (MTCNNAligner(MTCNNSettings(min_face=0.4, bgr=bgr)) for bgr in (False, True))
+    as_bgr, as_rgb = (aligner.align(few, CROP, Run(0)) for aligner in (other, plain))
+    of_swapped = plain.align(swapped, CROP, Run(0))
+    assert as_bgr.reasons == of_swapped.reasons
+    np.testing.assert_array_equal(as_bgr.landmarks, of_swapped.landmarks)
+    np.testing.assert_array_equal(as_bgr.images, of_swapped.images[..., ::-1])
+    both = [row for row in range(8) if as_bgr.reasons[row] is None and as_rgb.reasons[row] is None]
+    assert both
+    assert (as_bgr.landmarks[both] != as_rgb.landmarks[both]).any(), "the detector is not blind to color"
+
+
+def found(images: np.ndarray, **settings: Any) -> list[bool]:
+    made = MTCNNAligner(MTCNNSettings(**settings)).align(batch_of(images), CROP, Run(0))
+    return [reason is None for reason in made.reasons]
+
+
+def test_the_least_face_in_pixels_of_the_picture() -> None:
+    """Pictures of 40 and of 24 px, whose faces are smaller than they are, in the middle of one of 128 px."""
+    drawn = render(0, [400_002], [0], "mild", 96).images
+    scene = np.full((2, 128, 128, 3), 120, np.uint8)
+    for row, side in enumerate((40, 24)):
+        middle = slice(64 - side // 2, 64 + side // 2)
+        scene[row, middle, middle] = from_unit(to_unit(drawn, side))[0]
+    assert found(scene) == [True, False], "0.3 of the shorter side; the detector finds somewhat smaller ones too"
+    assert found(scene, min_face_px=60) == found(scene, min_face_px=60, detect_px=128) == [False, False]
+    assert found(scene, min_face_px=12) == found(scene, min_face_px=12, detect_px=256) == [True, True]
+    assert found(scene[1:, 40:-40, 40:-40], min_face_px=1) == [True]
+
+
+def test_the_crops_of_the_page_are_settings() -> None:
+    page = Path(__file__).parents[3] / "docs" / "published-weights.md"
+    entries = re.findall(r"^aligner: (\{.*\})", page.read_text(encoding="utf-8"), re.MULTILINE)
+    idiffface, negfacediff = (
+        MTCNNSettings(**{k: v for k, v in yaml.safe_load(entry).items() if k != "use"}) for entry in entries
+    )
+    assert (idiffface.face, idiffface.min_face_px, idiffface.bgr, idiffface.template) == (
+        "nearest",
+        1,
+        False,
+        "arcface",
+    )
+    assert (negfacediff.face, negfacediff.min_face_px, negfacediff.bgr) == ("largest", 60, True)
+    assert negfacediff.template == "narrow"
+    assert idiffface.detect_px == negfacediff.detect_px == 128
+
+
+def test_two_least_faces_are_refused() -> None:
+    with pytest.raises(ValueError, match="min_face: has no effect with min_face_px"):
+        MTCNNSettings(min_face=0.4, min_face_px=60)
 
 
 def test_mtcnn_refuses_raw_crops(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:

@@ -23,7 +23,9 @@ from harness.data.datasets import open_dataset
 from harness.data.ijb import IJBFolder, find_release
 from harness.data.survey import Audit, audit_images, judge_audit
 from harness.errors import DataError, HarnessError, InputError
+from harness.faces.crops import reference_landmarks
 from harness.faces.faceset import FaceSet
+from harness.faces.warp import similarity, warp
 from harness.faceworld.render import render
 from harness.graph import ProtocolStage
 from harness.stages import protocol as protocol_stage
@@ -303,9 +305,9 @@ def protocol(folder: Path) -> IJBC:
     return IJBC(IJBFilesSettings(path=folder))
 
 
-def staged(folder: Path, crop_px: int = 32) -> tuple[FaceSet, TemplateSet, dict[str, Any]]:
+def staged(folder: Path, crop_px: int = 32, **more: Any) -> tuple[FaceSet, TemplateSet, dict[str, Any]]:
     """The protocol through its stage, as a run does it."""
-    target, settings = "harness.builtin.ijb_files:IJBC", {"path": str(folder)}
+    target, settings = "harness.builtin.ijb_files:IJBC", {"path": str(folder), **more}
     stage = ProtocolStage(
         key="k", label="protocol", component="ijbc", target=target, settings=settings, crop_px=crop_px
     )
@@ -349,6 +351,20 @@ def test_faces_are_warped_by_the_given_landmarks(folder: Path, drawn: Any) -> No
     inside = before[5].max(axis=-1) > 0
     assert np.abs(before[5].astype(int) - after[5])[inside].mean() < 1
     assert np.array_equal(np.delete(before, 5, axis=0), np.delete(after, 5, axis=0))
+
+
+def test_the_warp_of_the_reference_takes_one_sample_per_pixel(folder: Path, drawn: Any) -> None:
+    """Crops of 32 px from faces of 64 px are averages, unless the protocol says otherwise."""
+    ours = staged(folder)[2]["content"]
+    (folder.parent / "store").rename(folder.parent / "ours")
+    faces, _, made = staged(folder, supersample=False)
+    for row, (image, landmarks) in enumerate(drawn):
+        matrix = similarity(np.round(landmarks[None], 3), reference_landmarks(32))
+        plain, averaged = (warp(image[None], matrix, 32, supersample)[0].astype(int) for supersample in (False, True))
+        assert np.abs(faces.images([row])[0] - plain).max() <= 1
+        assert np.abs(averaged - plain).max() > 20
+    assert made["content"] != ours
+    assert protocol(folder).identity() != IJBC(IJBFilesSettings(path=folder, supersample=False)).identity()
 
 
 def test_an_image_that_is_missing_or_damaged_is_named(folder: Path) -> None:

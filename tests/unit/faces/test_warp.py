@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from harness.faces.crops import REFERENCE_112, reference_landmarks
 from harness.faces.warp import similarity, transform, warp
@@ -98,3 +99,21 @@ def test_wrong_shapes_are_named() -> None:
         similarity(np.zeros((2, 3, 2)), reference_landmarks(112))
     with pytest.raises(ValueError, match="float64"):
         warp(np.zeros((1, 4, 4, 3)), np.zeros((1, 2, 3)), 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", [1.3, 2.6, 5.0])
+def test_without_supersampling_it_is_the_bilinear_warp_of_scipy(scale: float) -> None:
+    """Also where the crop shrinks the face; there the average differs, as it should."""
+    image = np.random.default_rng(1).integers(0, 256, (1, 600, 600, 3), dtype=np.uint8)
+    points = turned(reference_landmarks(112), scale, 10.0, (40.0, -20.0))
+    matrix = similarity(points[None], reference_landmarks(112))
+    y, x = np.mgrid[0:112, 0:112]
+    inverse = np.linalg.inv(np.vstack([matrix[0], [0, 0, 1]]))
+    at = (inverse @ np.stack([x.ravel(), y.ravel(), np.ones(112 * 112)]))[:2]
+    padded = np.pad(image[0].astype(float), ((2, 2), (2, 2), (0, 0)))
+    colors = [map_coordinates(padded[:, :, c], at[::-1] + 2, order=1, cval=0.0) for c in range(3)]
+    expected = np.stack(colors, axis=1).reshape(112, 112, 3)
+    plain = warp(image, matrix, 112, supersample=False)[0]
+    assert np.abs(plain - expected).max() < 0.5 + 1e-6
+    apart = np.abs(warp(image, matrix, 112)[0].astype(int) - plain).max()
+    assert (apart > 50) == (scale > 1.5)

@@ -14,7 +14,7 @@ from harness.components import AlignedBatch, Crop, ImageBatch, Run
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.graph import TrainStage
-from harness.stages.align import add_aligned, keep_first
+from harness.stages.align import add_aligned, count_choices, keep_first
 from harness.stages.completeness import check_complete, enough_spare, found_per_identity
 from harness.stages.work import Work
 from harness.store.artifacts import Store
@@ -188,6 +188,31 @@ def test_failures_are_items_with_a_reason(tmp_path: Path) -> None:
     assert found["reason"].to_pylist() == [None, "no face", None]
     assert found["score"].to_pylist() == [None] * 3
     assert len(FaceSet(tmp_path, Crop("arcface", 16))) == 2
+
+
+def choices_of(folder: Path, **changes: object) -> dict[str, int]:
+    """What is counted of pictures of 20 x 20 px."""
+    count = len(changes["boxes"])  # type: ignore[arg-type]
+    batch = ImageBatch(np.arange(count), np.zeros(count, np.int64), np.zeros((count, 20, 20, 3), np.uint8))
+    writer = ShardWriter(folder, 0)
+    add_aligned(writer, batch, aligned(count, **changes), Crop("arcface", 16))
+    writer.close()
+    return count_choices(write_items(folder, 1))
+
+
+def test_pictures_of_several_people_are_counted_and_choices_off_the_middle(tmp_path: Path) -> None:
+    unknown = [np.nan] * 4
+    boxes = np.array([[2, 2, 15, 15], [0, 0, 8, 18], [11, 0, 19, 19], unknown, unknown], np.float32)
+    more = {"faces": np.array([1, 3, 1, 2, 0]), "reasons": [None, None, None, "several faces found", "no face found"]}
+    assert choices_of(tmp_path, boxes=boxes, **more) == {"several_faces": 2, "off_center": 2}
+    items = FaceSet(tmp_path, Crop("arcface", 16)).items
+    assert items["faces"].to_pylist() == [1, 3, 1, 2, 0]
+    assert items["off_center"].to_pylist() == [False, True, True, None, None]
+    assert not FaceSet(tmp_path, Crop("arcface", 16)).attributes
+
+
+def test_an_aligner_that_does_not_count_is_not_counted(tmp_path: Path) -> None:
+    assert choices_of(tmp_path, boxes=np.full((3, 4), np.nan, np.float32)) == {}
 
 
 def test_the_run_of_a_stage_has_its_seed(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from harness_id3.attributes import (
     mirror_attributes,
 )
 from harness_id3.embeddings import embeddings_around
+from harness_id3.readings import Projection, WeightReading
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from harness.diffusion.training import Loss
     from harness.diffusion.unet import UNetConfig
     from harness.faces.faceset import FaceSet
-    from harness_id3.loss import Embed
+    from harness_id3.loss import Embed, LossWeights
 
 KIND = "id3/1"
 Cosine = Annotated[float, Field(ge=-1, le=1)]
@@ -51,6 +52,7 @@ Angle = Annotated[float, Field(ge=0, le=ANGLE_DEG)]
 # Bounds of the cosine to the anchor. The paper shows [0.5, 0.7] and [0.7, 0.9]; which its main table uses is not said.
 BOUNDS = (0.7, 0.9)
 PREDICT_BATCH = 256  # images handed to a predictor at once
+INNER_SHARE = 2  # the inner product term sees one in so many images of a batch. Ours
 _TABLE, _NETWORK = "attribute_table", "attributes."
 
 
@@ -60,18 +62,43 @@ class ID3FitSettings(LatentFitSettings):
     network: Literal["demo", "published"] = Field(
         "published", description="the U-Net, whose cross-attention reads the attributes: 216 M weights, or demo: 2 M"
     )
-    inner_share: int = Field(2, ge=1, le=16, description="the inner product term sees one in this many of a batch")
+    reconstruction_weight: Annotated[float, Field(ge=0)] | Literal["gaussian"] = Field(
+        1.0,
+        description="lambda_rec of the one-step reconstruction at t = 0, to which 1 gives next to no weight; gaussian: "
+        "that of a Gaussian decoder of variance beta_0, 1 / (2 beta_0) = 5000, as much as the denoising term has",
+    )
+    inner_weight: float = Field(
+        1.0, ge=0, description="factor of the inner product's c_t; 0: no ID-preserving term, the paper's ablation"
+    )
+    c_t: WeightReading = Field(
+        "falling", description="0.5 / (1 + exp(t/T)), from 0.25 to 0.13; rising: the other sign, from 0.25 to 0.37"
+    )
+    inner_share: int = Field(
+        INNER_SHARE, ge=1, le=16, description="the inner product term sees one in this many of a batch"
+    )
+    projection: Projection = Field(
+        "then-linear",
+        description="the attributes' 512, 256, 768 are followed by a linear layer to eight tokens; as-tokens: the 768 "
+        "are the tokens",
+    )
     predictors: tuple[str, ...] = Field(
         (),
         description="registered attribute predictors, for yaw, pitch, roll or age where the source has no such column",
     )
     pose_only: bool = Field(False, description="condition on pose alone: every image counts as of one age")
 
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.inner_weight == 0 and (self.c_t != "falling" or self.inner_share != INNER_SHARE):
+            raise ValueError("c_t and inner_share: have no effect with inner_weight 0; leave them out")
+        return self
+
 
 class ID3SampleSettings(LatentSampleSettings):
     """How to sample with ID3."""
 
     gamma: float = Field(1.0, ge=0, description="strength of the adjusted score; 0: the original score")
+    c_t: WeightReading = Field("falling", description="the weight of the adjusted score over the steps, as in a fit")
     through_denoiser: bool = Field(True, description="gradient through the denoiser too, or the cheap direct path only")
     bounds: tuple[Cosine, Cosine] = Field(BOUNDS, description="least and greatest cosine of an embedding to its anchor")
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of an image's gradient; null: no bound")
@@ -99,8 +126,8 @@ class ID3SampleSettings(LatentSampleSettings):
     def _has_an_effect(self) -> Self:
         if self.reference_quirks:
             raise ValueError("reference_quirks true: the code of ID3 is not public, so there are none; set it false")
-        if self.gamma == 0 and (self.clip_norm is not None or self.guide_below is not None):
-            raise ValueError("clip_norm and guide_below: have no effect with gamma 0; leave them out")
+        if self.gamma == 0 and (self.clip_norm is not None or self.guide_below is not None or self.c_t != "falling"):
+            raise ValueError("c_t, clip_norm and guide_below: have no effect with gamma 0; leave them out")
         if self.attributes == "none" and self.pose_only:
             raise ValueError("pose_only true: has no effect with attributes none; leave it out")
         return self
@@ -133,12 +160,12 @@ class ID3(LatentGenerator, FittedGenerator):
         known = table[torch.isfinite(table).all(dim=1)]
 
         def network(config: UNetConfig) -> ID3Network:
-            made = ID3Network(config)
+            made = ID3Network(config, s.projection)
             made.attributes.standardize_by(known)
             return made
 
         def loss(data: Prepared, schedule: Schedule) -> Loss:
-            return id3_loss(schedule, embedder(data.autoencoder, recognizer), s.inner_share)
+            return id3_loss(schedule, embedder(data.autoencoder, recognizer), self._loss_weights(schedule))
 
         fit = Fit(
             source=given.source,
@@ -152,7 +179,15 @@ class ID3(LatentGenerator, FittedGenerator):
         )
         parts, weights = fit_latent_diffusion(fit, run)
         tensors = parts.tensors(weights, getattr(torch, s.save))
-        return Model(KIND, parts.settings(), {**tensors, _TABLE: known.half()})
+        return Model(KIND, {**parts.settings(), "projection": s.projection}, {**tensors, _TABLE: known.half()})
+
+    def _loss_weights(self, schedule: Schedule) -> LossWeights:
+        from harness_id3.loss import LossWeights, gaussian_decoder_weight
+
+        s = self.settings
+        named = s.reconstruction_weight
+        reconstruction = gaussian_decoder_weight(schedule) if named == "gaussian" else named
+        return LossWeights(s.inner_weight, s.c_t, s.inner_share, reconstruction)
 
     def _attribute_table(self, source: FaceSet, run: Run) -> torch.Tensor:
         """Encoded attributes of a source's faces, [N, 4]; NaN where one is unknown."""
@@ -184,7 +219,8 @@ class ID3(LatentGenerator, FittedGenerator):
         who, which = rows.identities.tolist(), rows.samples.tolist()
         drawn = embeddings_around(plan.pool["anchor"][rows.identities], s.bounds, run.seed, who, which)
         y = torch.from_numpy(drawn).to(run.device)
-        tokens = AttributeTokens(parts.unet.config.context_channels)
+        projection = given.model.settings.get("projection", "then-linear")  # older models do not say
+        tokens = AttributeTokens(parts.unet.config.context_channels, projection)
         load_strict(tokens, take_prefix(given.model.tensors, _NETWORK), "model")
         tokens.to(run.device).eval().requires_grad_(False)
         with torch.no_grad():
@@ -198,6 +234,7 @@ class ID3(LatentGenerator, FittedGenerator):
             embed,
             parts.schedule,
             s.gamma,
+            reading=s.c_t,
             through_denoiser=s.through_denoiser,
             clip_norm=s.clip_norm,
             below=s.guide_below,

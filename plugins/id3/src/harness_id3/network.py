@@ -1,7 +1,7 @@
 """The denoiser of ID3: the U-Net of IDiff-Face with attribute tokens beside the identity tokens.
 
 The paper's backbone, resolution and injection points are not public; building on the same U-Net isolates the method.
-The projection's layer sizes are the paper's.
+The projection's layer sizes are the paper's, which layers they are of is ours.
 
 Letters: B batch, C channels, H, W pixels, D context channels, E width of a raw context, K attribute tokens.
 """
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 from harness_id3.attributes import NAMES
+from harness_id3.readings import Projection
 
-HIDDEN = (512, 256, 768)  # layer sizes of the projection, ReLU between. Source: ID3, section on the setup
-TOKENS = 8  # ours
+SIZES = (512, 256, 768)  # layer sizes of the projection, ReLU between. Source: ID3, section on the setup
+TOKENS = 8  # of the projection "then-linear". Ours
 LEAST_SPREAD = 1e-3  # of an attribute that varies: a tenth of a degree. Ours
 ATTRIBUTE_DROPOUT = 0.1  # ours: allows the ablation "no attributes" from one model
 
@@ -28,21 +29,34 @@ class AttributeTokens(nn.Module):
     Attributes are standardized by their mean and spread in the fit's source, which the module keeps (ours). As they
     are, they vary by a tenth around one value, the projection sees a constant, and training switches its units off
     before they say anything: in two fits of the demo model every unit of the second layer ended dead.
+
+    The paper's "three-layer perceptron with layer sizes (512, 256, 768)" is read as 4 -> 512 -> 256 -> 768. It does not
+    say how 768 values reach the denoiser, so both readings are ours: "then-linear", a further linear layer makes eight
+    tokens of the context's width; "as-tokens", the values are tokens as they are, three of the published network's 256
+    channels.
+
+    Args:
+        context_channels: D.
+
+    Raises:
+        ValueError: "as-tokens", and D does not divide 768.
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, context_channels: int) -> None:
+    def __init__(self, context_channels: int, projection: Projection = "then-linear") -> None:
         super().__init__()
+        if projection == "as-tokens" and SIZES[-1] % context_channels:
+            raise ValueError(f"{SIZES[-1]} values make no tokens of {context_channels} channels")
         self.context_channels = context_channels
         self.register_buffer("mean", torch.zeros(len(NAMES)))
         self.register_buffer("spread", torch.ones(len(NAMES)))
-        sizes = (len(NAMES), *HIDDEN)
         layers: list[nn.Module] = []
-        for c_in, c_out in pairwise(sizes):
+        for c_in, c_out in pairwise((len(NAMES), *SIZES)):
             layers += [nn.Linear(c_in, c_out), nn.ReLU()]
-        self.project = nn.Sequential(*layers[:-1], nn.Linear(HIDDEN[-1], context_channels * TOKENS))
+        last = [nn.Linear(SIZES[-1], context_channels * TOKENS)] if projection == "then-linear" else []
+        self.project = nn.Sequential(*layers[:-1], *last)
 
     def standardize_by(self, attributes: Tensor) -> None:
         """Take mean and spread from a source's known attributes [N, 4]; with N 0, and of what does not vary, none."""
@@ -59,16 +73,16 @@ class AttributeTokens(nn.Module):
             known = known & kept.to(known.device)
         standard = (torch.nan_to_num(attributes) - self.mean) / self.spread
         tokens: Tensor = self.project(standard)
-        return (tokens * known[:, None]).view(len(attributes), self.context_channels, TOKENS)
+        return (tokens * known[:, None]).view(len(attributes), self.context_channels, -1)
 
 
 class ID3Network(nn.Module):
     """eps(x_t, t, y, s)."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, projection: Projection = "then-linear") -> None:
         super().__init__()
         self.unet = ConditionalUNet(config)
-        self.attributes = AttributeTokens(config.context_channels)
+        self.attributes = AttributeTokens(config.context_channels, projection)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor, s: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Predict the noise.

@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.diffusion.samplers import Denoiser
 from harness.diffusion.schedule import Schedule
 from harness_id3.loss import Embed, identity_weight
+from harness_id3.readings import WeightReading
 
 
 def with_identity_score(
@@ -23,6 +24,7 @@ def with_identity_score(
     schedule: Schedule,
     gamma: float,
     *,
+    reading: WeightReading = "falling",
     through_denoiser: bool = True,
     clip_norm: float | None = None,
     below: int | None = None,
@@ -35,6 +37,7 @@ def with_identity_score(
         embed: see :data:`harness_id3.loss.Embed`.
         schedule: the model's noise levels.
         gamma: strength; 0 returns ``denoise`` itself (the ablation "original score").
+        reading: of c_t, see :func:`harness_id3.loss.identity_weight`.
         through_denoiser: follow the gradient through the denoiser as well; False keeps only the direct path from x_t
             to its estimate of x_0, which is cheaper.
         clip_norm: largest L2 norm of one image's g_t; longer ones are scaled down to it. None: as they are.
@@ -56,7 +59,7 @@ def with_identity_score(
             norm = g_t.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             g_t = g_t * (clip_norm / norm.clamp(min=clip_norm))
         noise_level = (1.0 - schedule.levels(t)).sqrt()
-        c_t = identity_weight(t, schedule.T).view(-1, 1, 1, 1)
+        c_t = identity_weight(t, schedule.T, reading).view(-1, 1, 1, 1)
         return eps.detach() - noise_level * gamma * c_t * g_t
 
     return adjusted
