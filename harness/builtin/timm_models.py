@@ -42,8 +42,8 @@ class Timm(TrainableRecognizer):
         name, width = self.settings.model, self.settings.width
         if not timm.is_model(name):
             raise InputError(f"recognizer timm: {unknown('model', name, timm.list_models())[:400]}")
-        sized = "fixed_input_size" in timm.get_pretrained_cfg(name, allow_unregistered=False).to_dict()
-        more = {"img_size": self.takes.size_px} if sized else {}
+        described = timm.get_pretrained_cfg(name)
+        more = {"img_size": self.takes.size_px} if described is not None and described.fixed_input_size else {}
         try:
             model = timm.create_model(name, pretrained=False, num_classes=width, **more)
         except (AssertionError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Margins of FR losses as pure functions: cosines -> logits of a cross entropy.
 
-Letters: B images of a batch, C classes, s scale, m margin, theta angle between a feature and its class center (radians).
+Letters: B images of a batch, C classes, s scale, m margin, theta angle of a feature and its class center (radians).
 Every function takes cosines [B, C] in [-1, 1] and labels int64 [B], changes the true class's entry alone, and returns
 logits [B, C]. Beyond theta = pi - m the formulas are followed as printed; nothing continues them monotonically.
 """

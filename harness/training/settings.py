@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from harness.components.base import Settings
 
-GAINS = "flip+gains"  # the augmentation that ``flip`` and ``color_jitter`` set
+GAINS: Literal["flip+gains"] = "flip+gains"  # the augmentation that ``flip`` and ``color_jitter`` set
 
 
 class MarginSettings(Settings):
@@ -31,8 +31,8 @@ class MarginSettings(Settings):
     lr: float = Field(0.05, gt=0, description="peak learning rate of SGD for this batch size")
     schedule: Literal["cosine", "linear", "poly", "steps", "plateau"] = Field(
         "cosine",
-        description="decay after warm-up; poly: power 2; steps: a tenth from each epoch of `steps` on; plateau: a tenth "
-        "after 5 epochs without a better validation, the end after 6",
+        description="decay after warm-up; poly: power 2; steps: a tenth from each epoch of `steps` on; plateau: a "
+        "tenth after 5 epochs without a better validation, the end after 6",
     )
     steps: list[Annotated[int, Field(ge=1)]] = Field(
         default_factory=list, description="epochs, counted from 0, from which `schedule: steps` divides lr by 10"
@@ -41,8 +41,8 @@ class MarginSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; ArcFace reference: 0.9")
     weight_decay: float = Field(5e-4, ge=0, description="on all weights, the class matrix included; ArcFace reference")
     clip_norm: float = Field(5.0, gt=0, description="L2 bound of the gradients, backbone and class matrix separately")
-    augmentation: str = Field(
-        GAINS, description=f"{GAINS} (with `flip` and `color_jitter`), or one of harness.training.augment by name"
+    augmentation: Literal["flip+gains", "none", "flip", "flip+randaugment-4-16", "flip+erasing", "cvlface"] = Field(
+        GAINS, description=f"of every image; {GAINS} is set by `flip` and `color_jitter`, the others are published"
     )
     flip: float = Field(0.5, ge=0, le=1, description=f"of {GAINS}: probability of a horizontal flip")
     color_jitter: float = Field(

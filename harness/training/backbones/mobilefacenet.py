@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
 
 
 class MobileFaceNetwork(nn.Module):
-    """MobileFaceNet for crops of 112 px; 0.99 million weights at D = 128.
+    """MobileFaceNet for crops of 112 px; 0.99 million weights at D = 128 (without the slopes of PReLU).
 
     Args:
         width: D.
