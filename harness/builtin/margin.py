@@ -85,7 +85,7 @@ def backbone_class(name: str) -> type[TrainableRecognizer]:
     Raises:
         InputError: the name is unknown, or is not a recognizer that can be trained.
     """
-    return _class("recognizers", name, "backbone", TrainableRecognizer)
+    return _class("recognizers", name, "backbone", TrainableRecognizer)  # type: ignore[type-abstract]
 
 
 def head_class(name: str) -> type[Head]:
@@ -94,7 +94,7 @@ def head_class(name: str) -> type[Head]:
     Raises:
         InputError: the name is unknown.
     """
-    return _class("heads", name, "head", Head)
+    return _class("heads", name, "head", Head)  # type: ignore[type-abstract]
 
 
 def _class(kind: str, name: str, key: str, base: type[AnyComponent]) -> type[AnyComponent]:

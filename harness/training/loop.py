@@ -200,8 +200,7 @@ class Loop:
         loss = F.cross_entropy(
             self.margin.logits(cosines, norms, labels, settings.scale, settings.margin, generator), labels
         )
-        for name, value in self.margin.memory.items():
-            self.margin.memory[name] = self.ranks.mean_of(value)
+        self.margin.memory = {name: self.ranks.mean_of(kept) for name, kept in self.margin.memory.items()}
         value = self.ranks.mean(loss.item())
         if not math.isfinite(value):
             self._fail(batch, x, value)

@@ -8,6 +8,7 @@ Letters: N images of this process, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -26,7 +27,7 @@ def synchronize(network: nn.Module, ranks: Ranks) -> None:
             module.forward = partial(_normalize, module, module.forward)  # type: ignore[method-assign]
 
 
-def _normalize(module: _BatchNorm, alone: partial[Tensor], x: Tensor) -> Tensor:
+def _normalize(module: _BatchNorm, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if not module.training:
         return alone(x)
     from torch.distributed.nn.functional import all_reduce
@@ -34,15 +35,16 @@ def _normalize(module: _BatchNorm, alone: partial[Tensor], x: Tensor) -> Tensor:
     dims, wide = [0, *range(2, x.dim())], x.float()
     count = wide.numel() // wide.shape[1]
     sums = torch.cat([wide.sum(dims), wide.square().sum(dims), wide.new_full((1,), count)])  # [2 C + 1]
-    sums = all_reduce(sums)
+    sums = all_reduce(sums)  # type: ignore[no-untyped-call]
     total = sums[-1].detach()
     mean, square = (sums[:-1] / total).chunk(2)
     variance = square - mean.square()
+    assert module.running_mean is not None
+    assert module.running_var is not None
     with torch.no_grad():
-        weight = module.momentum or 0.0
-        module.running_mean += weight * (mean - module.running_mean)
-        module.running_var += weight * (variance * total / (total - 1) - module.running_var)
-        module.num_batches_tracked += 1
+        module.running_mean.lerp_(mean, module.momentum or 0.0)
+        module.running_var.lerp_(variance * total / (total - 1), module.momentum or 0.0)
     shape = [1, -1, *[1] * (x.dim() - 2)]
     out = (wide - mean.view(shape)) * (variance + module.eps).rsqrt().view(shape)
-    return (out * module.weight.view(shape) + module.bias.view(shape)).to(x.dtype)
+    scaled: Tensor = out * module.weight.view(shape) + module.bias.view(shape)
+    return scaled.to(x.dtype)
