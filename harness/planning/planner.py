@@ -96,8 +96,8 @@ class _Planner(Parts):
             return None
         if not entry.consent:
             what = f"recipe {entry.recipe}" if entry.recipe else f"{entry.use} with these settings"
-            text = f"""{what} chooses its epoch by the benchmarks that are then reported; write `consent: chosen-on-test`
-            to have that, and marked, or set `select` to held-out or last"""
+            text = f"""{what} chooses its epoch by the benchmarks that are then reported; write
+            `consent: chosen-on-test` to have that, and marked, or set `select` to held-out or last"""
             raise self.error(f"{key}.consent", text)
         if not entry.protocols:
             raise self.error(

@@ -169,7 +169,7 @@ class Loop:
         if len(self.pixels.unreadable):
             self.run.log("unreadable_images", len(self.pixels.unreadable), first)
         saved = time.monotonic()
-        for batch in self._fetched(first):
+        for batch in iter(()) if self._is_over() else self._fetched(first):
             self._step(batch)
             progress.advance(self.batch)
             done = batch.step + 1

@@ -81,10 +81,8 @@ def test_loss_and_gradient(name: str, dtype: torch.dtype) -> None:
     head, formula = CASES[name]
     rng = np.random.default_rng(0)
     features, centers = rng.normal(size=(B, D)), rng.normal(size=(C, D))
-    exact = (features / np.linalg.norm(features, axis=1)[:, None]) @ (
-        centers / np.linalg.norm(centers, axis=1)[:, None]
-    ).T
-    rounded = torch.tensor(exact, dtype=dtype)  # the formula gets the numbers that the head gets
+    features, centers = (x / np.linalg.norm(x, axis=1)[:, None] for x in (features, centers))
+    rounded = torch.tensor(features @ centers.T, dtype=dtype)  # the formula gets the numbers that the head gets
     labels = rng.integers(0, C, B)
     drawn = torch.randn(B, generator=torch.Generator().manual_seed(3)).double().numpy()
     own = (np.float32(M) + np.float32(0.05) * drawn.astype(np.float32)).astype(np.float64)
