@@ -71,6 +71,7 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         error=error,
         warnings=warnings,
         shipped=list(row.shipped),
+        chosen_on=list(row.chosen_on),
         commercial_use=strictest_terms(plan, row),
         recipe="" if row.generator == "recognizer" else plan.recipe,
         method=row.method,

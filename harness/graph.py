@@ -149,12 +149,16 @@ class AlignStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStage(Stage):
-    """A recognizer, trained on aligned faces or raw pictures, of so many identities with so many images each."""
+    """A recognizer, trained on aligned faces or raw pictures, of so many identities with so many images each.
+
+    ``protocols`` choose among its epochs; None where nothing does that it is evaluated on.
+    """
 
     kind = "train"
     identities: int | None = None
     per_identity: int | None = None
     dataset: StageId | None = parent()
+    protocols: Mapping[str, StageId] | None = parent()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +233,7 @@ class RowPlan:
             their code.
         parameters: the row's resolved settings, flat, for display.
         shipped: the ``demo:`` weights it rests on.
+        chosen_on: the protocols that chose among the epochs of its recognizer.
     """
 
     row: str
@@ -242,6 +247,7 @@ class RowPlan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shipped: tuple[str, ...] = ()
     method: str = ""
+    chosen_on: tuple[str, ...] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -64,6 +64,11 @@ def register_aligners(register: Register) -> None:
 
 
 @hookspec
+def register_heads(register: Register) -> None:
+    """Offer heads, the margins of FR losses (``harness.components.Head``)."""
+
+
+@hookspec
 def register_trainers(register: Register) -> None:
     """Offer FR training recipes (``harness.components.Trainer``)."""
 

@@ -32,6 +32,7 @@ KINDS = {
     "contexts": "law of contexts",
     "generators": "generator",
     "aligners": "aligner",
+    "heads": "head",
     "trainers": "trainer",
     "protocols": "protocol",
     "evaluators": "evaluator",

@@ -14,6 +14,7 @@ from harness.errors import DataError
 
 SCHEMA = 2  # files of schema 1, whose metrics do not describe themselves, are read too
 FILE_NAME = "results.json"
+CHOSEN = "chosen on the test benchmarks"  # what a result's ``chosen_on`` means, as boards and MLflow say it
 SUITE_FILE = "suite.yaml"  # the resolved suite, beside the folders of its rows
 
 
@@ -100,6 +101,9 @@ class Result(_Record):
     warnings: list[str] = Field(default=[], description="gates that the dataset did not pass and that only warn")
     shipped: list[str] = Field(default=[], description="weights that came with a distribution instead of being fitted")
     generator_fits: int = Field(default=1, description="how many models of the generator lie under the replicates")
+    chosen_on: list[str] = Field(
+        default=[], description="protocols that chose the epoch: chosen on the test benchmarks"
+    )
     commercial_use: Literal["yes", "no", "unknown"] = "unknown"
     recipe: str = ""
     method: str = Field(default="", description="digest of all that made the row's recognizer but the seed")

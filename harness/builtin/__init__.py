@@ -14,6 +14,9 @@ def register_sources(register: Register) -> None:
 def register_recognizers(register: Register) -> None:
     register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
     register("iresnet", "harness.builtin.iresnet:IResNet")
+    register("ir", "harness.builtin.iresnet:IR")
+    register("mobilefacenet", "harness.builtin.iresnet:MobileFaceNet")
+    register("timm", "harness.builtin.timm_models:Timm")
 
 
 @hookimpl
@@ -44,6 +47,16 @@ def register_aligners(register: Register) -> None:
     register("mtcnn", "harness.builtin.mtcnn:MTCNNAligner")
     register("landmarks", "harness.builtin.landmarks:LandmarksAligner")
     register("none", "harness.builtin.no_alignment:NoAlignment")
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    register("cosface", "harness.builtin.heads:CosFace")
+    register("arcface", "harness.builtin.heads:ArcFace")
+    register("combined", "harness.builtin.heads:Combined")
+    register("adaface", "harness.builtin.heads:AdaFace")
+    register("elasticface-arc", "harness.builtin.heads:ElasticArc")
+    register("elasticface-cos", "harness.builtin.heads:ElasticCos")
 
 
 @hookimpl

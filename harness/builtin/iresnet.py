@@ -1,36 +1,46 @@
-"""``iresnet``: the residual networks of the face recognition literature, IResNet-18, -50 and -100."""
+"""Recognizers of the FR literature for crops of 112 px: ``iresnet``, ``ir`` and ``mobilefacenet``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from harness.components.base import APACHE, Crop, Settings
 from harness.components.recognizer import TrainableRecognizer
-from harness.errors import DataError, InputError
+from harness.errors import InputError
 
-if TYPE_CHECKING:
-    import torch
-
-SIZE_PX = 112  # of the crop; the last layer is made for the 7 x 7 maps that it becomes
+SIZE_PX = 112  # of the crop; the last layers are made for the 7 x 7 maps that it becomes
 WIDTH = 512  # D
-# BatchNorm counts its batches, but with a fixed momentum nothing reads the counts. Published files hold them, ours not.
-COUNT = "num_batches_tracked"
+
+
+class Of112(TrainableRecognizer):
+    """A recognizer whose network takes crops of 112 px alone."""
+
+    def __init__(self, settings: Settings | None = None, takes: Crop | None = None) -> None:
+        super().__init__(settings, takes or Crop("arcface", SIZE_PX))
+        if self.takes.size_px != SIZE_PX:
+            who = type(self).__name__.lower()
+            raise InputError(f"{who} takes crops of {SIZE_PX} px, got {self.takes.size_px}; set the crop's size to it")
+
+    @property
+    def width(self) -> int:
+        """D, the width of an embedding."""
+        return WIDTH
 
 
 class IResNetSettings(Settings):
     """Settings of ``iresnet``."""
 
-    depth: Literal[18, 50, 100] = Field(50, description="layers: 18 (24 M weights), 50 (44 M) or 100 (65 M)")
+    depth: Literal[18, 34, 50, 100] = Field(50, description="layers: 18 (24 M weights), 34, 50 (44 M) or 100 (65 M)")
+    se: bool = Field(False, description="squeeze-and-excitation in every block, as in Vec2Face's training project")
 
 
-class IResNet(TrainableRecognizer):
+class IResNet(Of112):
     """IResNet with 512-wide embeddings; names and shapes are those of published ElasticFace and insightface weights.
 
-    It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
-    replaces them. This is the architecture alone: weights that others publish keep their own terms.
+    This is the architecture alone: weights that others publish keep their own terms. With squeeze-and-excitation, the
+    names of its layers are ours.
 
     Source: ArcFace, arXiv 1801.07698, section 3.1.
     """
@@ -39,44 +49,51 @@ class IResNet(TrainableRecognizer):
     license = APACHE
 
     def __init__(self, settings: IResNetSettings | None = None, takes: Crop | None = None) -> None:
-        super().__init__(settings, takes or Crop("arcface", SIZE_PX))
-        if self.takes.size_px != SIZE_PX:
-            raise InputError(
-                f"iresnet takes crops of {SIZE_PX} px, got {self.takes.size_px}; set the crop's size to it"
-            )
-        from harness.builtin.iresnet_net import IResNetwork
+        super().__init__(settings, takes)
+        from harness.training.backbones.iresnet import IResNetwork
 
-        self.network = IResNetwork(self.settings.depth).eval()
+        self.network = IResNetwork(self.settings.depth, self.settings.se).eval()
+
+
+class IRSettings(Settings):
+    """Settings of ``ir``."""
+
+    depth: Literal[18, 50, 100] = Field(50, description="layers; TFace and CVLFace train 50")
+
+
+class IR(Of112):
+    """The IR network of TFace and CVLFace, with 512-wide embeddings."""
+
+    Settings: ClassVar[type[Settings]] = IRSettings
+    license = APACHE
+
+    def __init__(self, settings: IRSettings | None = None, takes: Crop | None = None) -> None:
+        super().__init__(settings, takes)
+        from harness.training.backbones.ir import IRNetwork
+
+        self.network = IRNetwork(self.settings.depth, WIDTH).eval()
+
+
+class MobileFaceNetSettings(Settings):
+    """Settings of ``mobilefacenet``."""
+
+    width: int = Field(WIDTH, ge=8, le=1024, description="D, values of an embedding; arXiv 1804.07573: 128")
+
+
+class MobileFaceNet(Of112):
+    """MobileFaceNet, for devices with little memory; arXiv 1804.07573."""
+
+    Settings: ClassVar[type[Settings]] = MobileFaceNetSettings
+    license = APACHE
+
+    def __init__(self, settings: MobileFaceNetSettings | None = None, takes: Crop | None = None) -> None:
+        super().__init__(settings, takes)
+        from harness.training.backbones.mobilefacenet import MobileFaceNetwork
+
+        self.network = MobileFaceNetwork(self.settings.width).eval()
 
     @property
     def width(self) -> int:
         """D, the width of an embedding."""
-        return WIDTH
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Float [N, 3, 112, 112] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
-        out: torch.Tensor = self.network(x)
-        return out
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """The weights by name, without the counts of batches."""
-        return {name: value for name, value in self.network.state_dict().items() if not name.endswith(COUNT)}
-
-    def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
-        """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on.
-
-        The counts of batches are all there, as in published files, or all left out, as in ours.
-        """
-        counted = any(name.endswith(COUNT) for name in tensors)
-        own = self.network.state_dict() if counted else self.state()
-        for name in sorted(own.keys() | tensors.keys()):
-            got = tuple(tensors[name].shape) if name in tensors else "nothing"
-            expected = tuple(own[name].shape) if name in own else "nothing"
-            if got != expected:
-                raise DataError(
-                    f"iresnet weights: {name} has {got}, expected {expected}; is the depth {self.settings.depth}?"
-                )
-        cast = {name: tensors[name].to(own[name].dtype) for name in own}
-        self.network.load_state_dict(cast, strict=counted)
-        self.network.to(device).eval().requires_grad_(False)
-        self.device = device
+        width: int = self.settings.width
+        return width

@@ -1,55 +1,82 @@
-"""``margin``: trains a recognizer with the CosFace loss and one fixed recipe.
+"""``margin``: trains a recognizer with a margin loss by a recipe.
 
-Everything random is a function of (run.seed, step): initialization, data order, augmentation and dropout. A training
-that was stopped therefore goes on from its checkpoint to the same weights.
+Everything random is a function of (run.seed, epoch or step): initialization, data order, augmentation, the head's draws
+and dropout. A training that was stopped therefore goes on from its checkpoint to the same weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
-from harness.builtin.margin_settings import MarginSettings
 from harness.components.base import APACHE, Component, Settings
+from harness.components.head import Head
 from harness.components.recognizer import Recognizer, TrainableRecognizer
 from harness.components.trainer import Trainer
 from harness.errors import InputError, first_fault
+from harness.plugins import registry
+from harness.training.recipes import recipes
+from harness.training.settings import MarginSettings
 
 if TYPE_CHECKING:
     from harness.components.given import Given
     from harness.components.run import Run
 
+AnyComponent = TypeVar("AnyComponent", bound=Component)
+
 
 class MarginTrainer(Trainer):
-    """CosFace (arXiv 1801.09414) with SGD, a fixed schedule and the last epoch's weights."""
+    """SGD with the margin losses, backbones and schedules of the field."""
 
     Settings: ClassVar[type[Settings]] = MarginSettings
     license = APACHE
-    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small-clean": {},  # for about 2,000 images
-        # for 1,000 people x 20 images; there, scale 24 gave 88.7 instead of 95.5 percent after four epochs (one seed)
-        "demo": {"epochs": 8, "dtype": "bfloat16", "save": "float16"},
-        "tiny": {"epochs": 1, "batch_size": 16},
-    }
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = recipes()
 
     def uses(self) -> tuple[type[Component], ...]:
-        """The backbone."""
-        return (backbone_class(self.settings.backbone),)
+        """The backbone and the head."""
+        return backbone_class(self.settings.backbone), head_class(self.settings.head)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings, with those of the backbone and of the head written out."""
+        backbone, head = self._settings_of_parts()
+        parts = {"backbone_settings": backbone.model_dump(mode="json"), "head_settings": head.model_dump(mode="json")}
+        return {**super().identity(), **parts}
+
+    @property
+    def chosen_on_benchmarks(self) -> bool:
+        """Whether the benchmarks choose the epoch."""
+        return bool(self.settings.select == "benchmarks")
 
     def train(self, given: Given, run: Run) -> Recognizer:
         """Train on the kept faces of ``given.dataset``; the recognizer takes the dataset's crop.
 
         Raises:
-            StageError: fewer than two identities or images, or the loss is not finite.
+            StageError: fewer than two identities or images; the loss is not finite, or at chance after the warm-up.
             Stopped: the user asked to stop; a checkpoint is kept.
         """
-        from harness.builtin.margin_loop import Loop
+        from harness.training.loop import Loop
+        from harness.training.pixels import DecodedFaces
 
-        backbone = backbone_class(self.settings.backbone)
-        values = backbone_settings(backbone, self.settings.backbone_settings)
-        return Loop(self.settings, given.dataset, run, lambda crop: backbone(values, crop)).train()
+        backbone, head = backbone_class(self.settings.backbone), head_class(self.settings.head)
+        backbone_settings, head_settings = self._settings_of_parts()
+        return Loop(
+            self.settings,
+            given.dataset,
+            DecodedFaces(given.dataset),
+            run,
+            lambda crop: backbone(backbone_settings, crop),
+            head(head_settings),
+            given.pairs if self.chosen_on_benchmarks else None,
+        ).train()
+
+    def _settings_of_parts(self) -> tuple[Any, Any]:
+        settings = self.settings
+        return (
+            _validated(backbone_class(settings.backbone), settings.backbone_settings, "backbone_settings"),
+            _validated(head_class(settings.head), settings.head_settings, "head_settings"),
+        )
 
 
 def backbone_class(name: str) -> type[TrainableRecognizer]:
@@ -58,16 +85,27 @@ def backbone_class(name: str) -> type[TrainableRecognizer]:
     Raises:
         InputError: the name is unknown, or is not a recognizer that can be trained.
     """
-    from harness.plugins import registry
+    return _class("recognizers", name, "backbone", TrainableRecognizer)  # type: ignore[type-abstract]
 
-    found = registry().load("recognizers", name)
-    if not issubclass(found, TrainableRecognizer):
-        raise InputError(f"margin trainer: backbone {name!r} is {found.__name__}, expected a TrainableRecognizer")
+
+def head_class(name: str) -> type[Head]:
+    """The class of a head by its registered name.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    return _class("heads", name, "head", Head)  # type: ignore[type-abstract]
+
+
+def _class(kind: str, name: str, key: str, base: type[AnyComponent]) -> type[AnyComponent]:
+    found = registry().load(kind, name)
+    if not issubclass(found, base):
+        raise InputError(f"margin trainer: {key} {name!r} is {found.__name__}, expected a {base.__name__}")
     return found
 
 
-def backbone_settings(cls: type[Recognizer], values: Mapping[str, Any]) -> Any:
-    """Validate a backbone's settings.
+def _validated(cls: type[Component], values: Mapping[str, Any], key: str) -> Any:
+    """A component's settings.
 
     Raises:
         InputError: a value is wrong; the message names it.
@@ -75,4 +113,4 @@ def backbone_settings(cls: type[Recognizer], values: Mapping[str, Any]) -> Any:
     try:
         return cls.Settings(**values)
     except ValidationError as error:
-        raise InputError(f"margin trainer: backbone_settings.{first_fault(error)}") from error
+        raise InputError(f"margin trainer: {key}.{first_fault(error)}") from error

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from harness.arrays import Ints
 from harness.components import PairSet, Protocol, Run, Settings
 from harness.components.base import APACHE
 from harness.errors import StageError
+from harness.faces.pairing import pair_identities
 from harness.noise import generator
 
 if TYPE_CHECKING:
@@ -41,22 +41,8 @@ class SourcePairs(Protocol):
             StageError: fewer than two identities for a fold, so it would have no impostor pair.
         """
         random = generator(self.settings.seed, "source-pairs")
-        names = random.permutation(np.unique(faces.identities))
-        if len(names) < 2 * self.settings.folds:
-            most = len(names) // 2
-            raise StageError(f"{len(names)} identities do not fill {self.settings.folds} folds of 2; at most {most} do")
-        parts: list[tuple[Ints, Ints, bool, int]] = []
-        for fold, people in enumerate(np.array_split(names, self.settings.folds)):
-            rows = np.flatnonzero(np.isin(faces.identities, people))
-            a, b = (rows[index] for index in np.triu_indices(len(rows), 1))
-            same = faces.identities[a] == faces.identities[b]
-            count = min(np.count_nonzero(same), np.count_nonzero(~same))
-            for kind in (True, False):
-                chosen = np.sort(random.choice(np.flatnonzero(same == kind), count, replace=False))
-                parts.append((a[chosen], b[chosen], kind, fold))
-        return PairSet(
-            np.concatenate([part[0] for part in parts]),
-            np.concatenate([part[1] for part in parts]),
-            np.repeat([part[2] for part in parts], [len(part[0]) for part in parts]),
-            np.repeat([part[3] for part in parts], [len(part[0]) for part in parts]),
-        )
+        people = len(np.unique(faces.identities))
+        if people < 2 * self.settings.folds:
+            most = people // 2
+            raise StageError(f"{people} identities do not fill {self.settings.folds} folds of 2; at most {most} do")
+        return pair_identities(faces.identities, np.arange(len(faces)), self.settings.folds, random)

@@ -16,18 +16,17 @@ from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
 from harness.errors import StageError
+from harness.faces.embedding import flipped_embeddings
 from harness.figures import pair_figures
 from harness.stats.intervals import PairIdentities, accuracy_uncertainty, tar_uncertainty
-from harness.stats.verification import flip_fused, fold_accuracies, rate_name, squared_distances, tar_at_far, unit
+from harness.stats.verification import fold_accuracies, rate_name, squared_distances, tar_at_far
 
 if TYPE_CHECKING:
     from harness.components.given import Given
     from harness.components.pairs import PairSet
-    from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
-_BATCH = 512
 _MARGIN = 0.02  # accuracies that certainly differ by less count as equal
 
 
@@ -54,7 +53,7 @@ class Verification(Evaluator):
         tables: dict[str, dict[str, NDArray[Any]]] = {}
         for name, (faces, pairs) in given.pairs.items():
             _check_pairs(name, faces, pairs)
-            embeddings = embed_faces(given.recognizer, faces, self.settings.flip_test, progress.advance)
+            embeddings = flipped_embeddings(given.recognizer, faces, self.settings.flip_test, progress.advance)
             if not np.isfinite(embeddings).all():
                 bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
                 raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
@@ -88,16 +87,6 @@ class Verification(Evaluator):
         table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b, "identity_a": first, "identity_b": second}
         table |= {"same": pairs.same, "fold": pairs.fold, "score": scores, "correct": folds.correct}
         return metrics, table
-
-
-def embed_faces(recognizer: Recognizer, faces: FaceSet, flip: bool, advance: Any = lambda count: None) -> Doubles:
-    """Unit embeddings of all faces, float64 [N, D]; with ``flip``, of the sum of plain and mirrored raw embeddings."""
-    parts = [np.zeros((0, recognizer.width))]
-    for batch in faces.batches(_BATCH):
-        plain = recognizer.embed(batch.images)
-        parts.append(flip_fused(plain, recognizer.embed(batch.images[:, :, ::-1])) if flip else unit(plain))
-        advance(len(batch))
-    return np.concatenate(parts)
 
 
 def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:

@@ -11,6 +11,7 @@ from harness.components.contexts import ContextLaw
 from harness.components.evaluator import Evaluator
 from harness.components.generator import FittedGenerator, Generator
 from harness.components.given import Given
+from harness.components.head import Head
 from harness.components.images import AlignedBatch, ImageBatch, Request, SamplePlan
 from harness.components.metric import Metric, Report
 from harness.components.model import Model
@@ -34,6 +35,7 @@ __all__ = [
     "FittedGenerator",
     "Generator",
     "Given",
+    "Head",
     "ImageBatch",
     "License",
     "Metric",

@@ -41,7 +41,7 @@ class FittedGenerator(Generator):
     Class attributes:
         FitSettings: schema of a model's settings: how to fit. In ``fit``, ``self.settings`` is one of these. A field
             ``devices`` above 1 has the stage call ``fit`` in that many processes at once, of which the first one's
-            model counts (``harness.diffusion.ranks`` connects them).
+            model counts (``harness.ranks`` connects them).
         fits: the kind of Model that ``fit`` gives.
         fit_needs: what ``fit`` is given: a ``source``, perhaps a ``recognizer``. With an entry ``autoencoder`` in
             ``accepts`` it can also be given a model whose autoencoder it takes over.

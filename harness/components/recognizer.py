@@ -10,12 +10,15 @@ import numpy as np
 
 from harness.arrays import Floats, Images
 from harness.components.base import Component, Crop
+from harness.errors import DataError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 EMBED_BATCH = 256
+# BatchNorm counts its batches, but with a fixed momentum nothing reads the counts. Published files hold them, ours not.
+COUNT = "num_batches_tracked"
 
 
 class Recognizer(Component):
@@ -72,10 +75,41 @@ class Recognizer(Component):
 
 
 class TrainableRecognizer(Recognizer):
-    """A recognizer that trainers can train.
+    """A recognizer that trainers can train. A subclass sets ``network`` in its constructor, and its ``width``.
+
+    It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
+    replaces them.
 
     Attributes:
-        network: what is trained; ``features`` calls it.
+        network: a module that maps images, float [N, 3, S, S] in [-1, 1], to embeddings [N, D], not normalized.
     """
 
     network: nn.Module
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
+        out: torch.Tensor = self.network(x)
+        return out
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights by name, without the counts of batches, which nothing reads."""
+        return {name: value for name, value in self.network.state_dict().items() if not name.endswith(COUNT)}
+
+    def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
+        """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on.
+
+        The counts of batches are all there, as in published files, or all left out, as in ours.
+        """
+        counted = any(name.endswith(COUNT) for name in tensors)
+        own = self.network.state_dict() if counted else self.state()
+        for name in sorted(own.keys() | tensors.keys()):
+            got = tuple(tensors[name].shape) if name in tensors else "nothing"
+            expected = tuple(own[name].shape) if name in own else "nothing"
+            if got != expected:
+                what = " and ".join(f"the {key} {value}" for key, value in self.settings)
+                text = f"{name} has {got}, expected {expected}"
+                raise DataError(f"{type(self).__name__} weights: {text}{what and f'; is {what}?'}")
+        cast = {name: tensors[name].to(own[name].dtype) for name in own}
+        self.network.load_state_dict(cast, strict=counted)
+        self.network.to(device).eval().requires_grad_(False)
+        self.device = device

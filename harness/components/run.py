@@ -42,17 +42,16 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the kept state, atomically."""
-        if self._path is None:
-            return
-        from safetensors.torch import save_file
+        if self._path is not None:
+            _write(self._path, state)
 
-        tensors: dict[str, torch.Tensor] = {}
-        structure = _pack(state, tensors)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"structure": json.dumps(structure)})
-        disk.flush(partial)
-        partial.replace(self._path)
+    def keep(self, name: str, state: dict[str, Any]) -> Path | None:
+        """Write another state beside it, for a person to look at; returns its file, or None where nothing is kept."""
+        if self._path is None:
+            return None
+        path = self._path.with_name(f"{name}.safetensors")
+        _write(path, state)
+        return path
 
     def load(self) -> dict[str, Any] | None:
         """The kept state, or None at a first start; a damaged one is set aside, and the task starts anew."""
@@ -68,6 +67,18 @@ class Checkpoint:
             self._path.replace(self._path.with_suffix(".damaged"))  # half of it lost with the power, or a bad disk
             return None
         return state
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    structure = _pack(state, tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"structure": json.dumps(structure)})
+    disk.flush(partial)
+    partial.replace(path)
 
 
 def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -147,6 +158,14 @@ class Run:
     def picture(self, name: str, png: bytes) -> None:
         """Keep a picture, such as samples of a model in training; it lies under ``figures/`` of the artifact."""
         self._emit("picture", {"name": name, "png": png})
+
+    def keep(self, name: str, state: dict[str, Any]) -> Path | None:
+        """Keep what a stage failed at, as safetensors beside its checkpoint; returns the file, for the error to name.
+
+        Args:
+            state: a nested dict or list of tensors and plain JSON values.
+        """
+        return self.checkpoint.keep(name, state)
 
     @property
     def stop_requested(self) -> bool:

@@ -25,6 +25,14 @@ class Trainer(Component):
     needs: ClassVar[frozenset[Role]] = frozenset({"dataset"})
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    @property
+    def chosen_on_benchmarks(self) -> bool:
+        """Whether the settings have benchmarks choose among the epochs; then ``given.pairs`` holds those it may use.
+
+        Only a suite that consents gets such a recipe, and its results say so.
+        """
+        return False
+
     @abstractmethod
     def train(self, given: Given, run: Run) -> Recognizer:
         """Train.

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 from harness.arrays import Ints
 from harness.diffusion.autoencoder import SmallAutoencoder
 from harness.diffusion.ema import EMA
-from harness.diffusion.ranks import Ranks
 from harness.diffusion.schedule import Schedule
 from harness.diffusion.weights import load_strict
 from harness.errors import DataError, StageError, Stopped
 from harness.noise import generator as numpy_generator
+from harness.ranks import Ranks
 
 LEARNING_RATE = 1e-4  # Source: IDiff-Face configuration
 BATCH_SIZE = 64  # per device. Source: IDiff-Face configuration
@@ -71,7 +71,7 @@ class TrainSettings:
         ema: keep an averaged copy of the weights.
         checkpoint_every: steps between checkpoints; 0 writes none.
         log_every: steps between logged losses (means since the last).
-        devices: processes that share each batch, see ``harness.diffusion.ranks``.
+        devices: processes that share each batch, see ``harness.ranks``.
     """
 
     steps: int

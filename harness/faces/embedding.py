@@ -5,13 +5,14 @@ Letters: N faces, D embedding width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.arrays import Floats, Ints
+from harness.arrays import Doubles, Floats, Ints
 from harness.errors import StageError
-from harness.stats.verification import unit
+from harness.stats.verification import flip_fused, unit
 
 if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
@@ -37,6 +38,27 @@ def unit_embeddings(recognizer: Recognizer, faces: FaceSet, run: Run, which: Int
     if bad:
         raise StageError(f"{bad} of {count} embeddings by the judge are zero or not finite; check its weights")
     return out
+
+
+def flipped_embeddings(
+    recognizer: Recognizer,
+    faces: FaceSet,
+    flip: bool = True,
+    advance: Callable[[int], object] = lambda count: None,
+    which: Ints | None = None,
+) -> Doubles:
+    """Unit embeddings of faces by position (default: all), float64 [N, D].
+
+    Args:
+        flip: of the sum of plain and mirrored raw embeddings, the field's flip test.
+        advance: told how many faces are done.
+    """
+    parts = [np.zeros((0, recognizer.width))]
+    for batch in faces.batches(_BATCH, which):
+        plain = recognizer.embed(batch.images)
+        parts.append(flip_fused(plain, recognizer.embed(batch.images[:, :, ::-1])) if flip else unit(plain))
+        advance(len(batch))
+    return np.concatenate(parts)
 
 
 def embedding_name(recognizer: Recognizer) -> str:

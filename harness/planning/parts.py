@@ -16,6 +16,7 @@ from harness.components.contexts import ContextLaw
 from harness.components.generator import FittedGenerator
 from harness.components.protocol import FaceProtocol, Protocol
 from harness.components.roles import Role, missing, takes_none, wrong_kind
+from harness.components.trainer import Trainer
 from harness.errors import DataError, InputError, unknown
 from harness.graph import (
     AlignStage,
@@ -177,6 +178,11 @@ class Parts:
             faces: Stage = self.aligned_source(entry.source, f"{here}.source", entry.aligner)
         else:
             faces = self.source(entry.source, f"{here}.source")
+        cls = registry().load("trainers", entry.train)
+        assert issubclass(cls, Trainer)
+        if cls(cls.Settings.model_validate(entry.settings)).chosen_on_benchmarks:
+            text = "benchmarks choose the epochs of rows alone; set `select` to held-out or last"
+            raise self.error(f"{here}.settings", text)
         stage = TrainStage(label=f"recognizer {name}", settings=entry.settings, seed=entry.seed, dataset=faces.id)
         return self.add(stage, "trainers", entry.train)
 

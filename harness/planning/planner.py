@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.components.base import Component
 from harness.components.evaluator import Evaluator
 from harness.components.generator import Generator
 from harness.components.protocol import Protocol
 from harness.components.roles import Role, missing, takes_none
-from harness.graph import AlignStage, EvaluateStage, GenerateStage, RowPlan, Stage, SuitePlan, TrainStage
+from harness.components.trainer import Trainer
+from harness.errors import InputError
+from harness.graph import AlignStage, EvaluateStage, GenerateStage, RowPlan, Stage, StageId, SuitePlan, TrainStage
 from harness.planning.parts import Parts, same_weights
 from harness.plugins import registry
 from harness.store.keys import digest
-from harness.suites.schema import EvaluateEntry, RowEntry, Suite
+from harness.suites.schema import EvaluateEntry, ProtocolEntry, RowEntry, Suite, TrainerEntry
 
 
 def plan_suite(suite: Suite, path: Path) -> SuitePlan:
@@ -28,7 +31,7 @@ def plan_suite(suite: Suite, path: Path) -> SuitePlan:
     """
     planner = _Planner(suite, path)
     planner.one_of_a_kind()
-    planner.out.recipe = _recipe(suite)
+    planner.out.recipe = planner.recipe()
     seedless = _Planner(suite, path, planner)  # a row's stages under a fixed seed are told apart by all but the seed
     methods = {name: seedless.row(name, row, 0).recognizer.key for name, row in suite.rows.items()}
     for seed in suite.seeds:
@@ -41,9 +44,17 @@ def _recipe(suite: Suite) -> str:
     """Digest of what rows must share to rank together: trainer, its settings, and the crop."""
     if suite.trainer is None:
         return ""
-    cls = registry().load("trainers", suite.trainer.use)
-    settings = cls(cls.Settings.model_validate(suite.trainer.settings)).identity()
-    return digest([suite.trainer.use, settings, suite.crop_px])
+    settings = _component("trainers", suite.trainer).identity()
+    chosen_by = [
+        [name, suite.protocols[name].use, _component("protocols", suite.protocols[name]).identity()]
+        for name in suite.trainer.protocols
+    ]
+    return digest([suite.trainer.use, settings, suite.crop_px, *chosen_by])
+
+
+def _component(kind: str, entry: TrainerEntry | ProtocolEntry) -> Component:
+    cls = registry().load(kind, entry.use)
+    return cls(cls.Settings.model_validate(entry.settings))
 
 
 class _Planner(Parts):
@@ -59,6 +70,42 @@ class _Planner(Parts):
                     what = f"{entry.use} on {protocol}" if protocol else entry.use
                     text = f"{what} is in evaluate.{first} already, and metrics of one name cannot be told apart"
                     raise self.error(f"evaluate.{index}", f"{text}; remove one, or run it as another suite")
+
+    def recipe(self) -> str:
+        """The digest of the suite's recipe, once all that it names is known to be there."""
+        trainer = self.suite.trainer
+        for name in trainer.protocols if trainer else []:
+            self.protocol(name, "trainer.protocols")
+        try:
+            return _recipe(self.suite)
+        except InputError as error:  # a backbone or a head that the trainer does not know
+            raise self.error("trainer.settings", str(error)) from error
+
+    def choosing(self) -> dict[str, StageId] | None:
+        """The protocols that choose among the epochs of the rows' recognizers, which the suite must consent to."""
+        entry = self.suite.trainer
+        assert entry is not None
+        trainer, key = _component("trainers", entry), "trainer"
+        assert isinstance(trainer, Trainer)
+        if not trainer.chosen_on_benchmarks:
+            for name in ("protocols", "consent"):
+                if getattr(entry, name):
+                    raise self.error(
+                        f"{key}.{name}", f"no benchmark chooses with these settings of {entry.use}; remove it"
+                    )
+            return None
+        if not entry.consent:
+            what = f"recipe {entry.recipe}" if entry.recipe else f"{entry.use} with these settings"
+            text = f"""{what} chooses its epoch by the benchmarks that are then reported; write
+            `consent: chosen-on-test` to have that, and marked, or set `select` to held-out or last"""
+            raise self.error(f"{key}.consent", text)
+        if not entry.protocols:
+            raise self.error(
+                f"{key}.protocols", "this key is missing; name those whose mean accuracy chooses the epoch"
+            )
+        for name in entry.protocols:
+            self.gives(name, frozenset({"pairs"}), entry.use, f"{key}.protocols")
+        return {name: self.protocol(name, f"{key}.protocols").id for name in entry.protocols}
 
     def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
         """One row with one seed."""
@@ -82,12 +129,14 @@ class _Planner(Parts):
             identities=dataset.identities,
             per_identity=dataset.per_identity,
             dataset=align.id,
+            protocols=self.choosing(),
         )
         trained = self.add(train, "trainers", trainer.use)
         law = dataset.contexts.use if dataset.contexts and generate.contexts else ""
         told = self.suite.stored(dict(row.settings))
         parameters = {"generator": row.use, **{f"settings.{name}": value for name, value in told.items()}}
-        return self.finished(RowPlan(name, seed, trained, (), row.use, generate, align, law, parameters))
+        made = RowPlan(name, seed, trained, (), row.use, generate, align, law, parameters)
+        return self.finished(replace(made, chosen_on=tuple(trainer.protocols)))
 
     def finished(self, row: RowPlan) -> RowPlan:
         """The row with its evaluations and what it rests on."""

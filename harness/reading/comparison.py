@@ -22,7 +22,7 @@ from harness.reading.over_seeds import Values, compare_over_seeds, untestable
 from harness.reading.paired import compare_methods, compare_models, read_paired, table_path
 from harness.reading.recipes import recipe_difference, short
 from harness.reading.tested import Tested
-from harness.results import FILE_NAME, MetricRecord, Result, read_result, result_folder
+from harness.results import CHOSEN, FILE_NAME, MetricRecord, Result, read_result, result_folder
 from harness.stats.comparison import MIN_SEEDS
 from harness.stats.intervals import MIN_IDENTITIES
 
@@ -300,6 +300,9 @@ def _few(tests: tuple[Tested, ...]) -> Iterator[str]:
 def _caveats(rows: tuple[Row, Row], seeds: tuple[int, ...]) -> Iterator[str]:
     if rows[0].recipe != rows[1].recipe:
         yield "the recipes of training differ, so a difference is of recipe and method together"
+    for row in rows:
+        if row.chosen_on:
+            yield f"{row.name} was {CHOSEN} ({', '.join(row.chosen_on)}), so its accuracies are selected ones"
     if rows[0].size != rows[1].size:
         yield f"the datasets differ in size ({rows[0].size} against {rows[1].size})"
     for row in rows:

@@ -70,7 +70,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a suite, over its seeds. ``failures`` holds the errors of the seeds that failed."""
+    """One row of a suite, over its seeds.
+
+    ``failures`` holds the errors of the seeds that failed, ``chosen_on`` the benchmarks that chose among its epochs.
+    """
 
     suite: str
     name: str
@@ -85,6 +88,7 @@ class Row:
     commercial_use: str
     generator_fits: int
     shipped: tuple[str, ...]
+    chosen_on: tuple[str, ...]
     seconds: float
     gpu_hours: float
     cells: dict[str, Cell] = field(default_factory=dict)
@@ -204,6 +208,7 @@ def _aggregate(results: list[Result], metrics: dict[str, About]) -> Row:
         dataset=latest.dataset,
         commercial_use=_strictest(r.commercial_use for r in used),
         generator_fits=min(r.generator_fits for r in used),
+        chosen_on=tuple(dict.fromkeys(name for r in used for name in r.chosen_on)),
         shipped=tuple(dict.fromkeys(name for r in used for name in r.shipped)),
         seconds=statistics.fmean(sum(stage.seconds for stage in r.stages) for r in used),
         gpu_hours=statistics.fmean(sum(stage.gpu_hours for stage in r.stages) for r in used),

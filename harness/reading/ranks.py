@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 def rank(rows: Sequence[Row], about: About) -> list[Row]:
-    """Rank the largest set of rows that agree in protocol, recipe and dataset size; the others get a reason."""
+    """Rank the largest set of rows that agree in protocol, recipe and dataset size; the others get a reason.
+
+    Rows that were chosen on the test benchmarks never stand among rows that were not.
+    """
     metric, sign = about.name, -1.0 if about.better == "lower" else 1.0
     groups: dict[object, list[Row]] = {}
     for row in rows:
         if metric in row.cells and not _unfit(row, metric):
-            groups.setdefault((row.cells[metric].protocol, row.recipe, row.size), []).append(row)
+            groups.setdefault((row.cells[metric].protocol, row.recipe, row.size, row.chosen_on), []).append(row)
     field_ = max(groups.values(), key=len, default=[])
     ranked = [sign * row.cells[metric].value for row in field_] if len(field_) > 1 else []
     marked = []
@@ -66,6 +69,8 @@ def _why_apart(row: Row, field_: list[Row], metric: str) -> str:
         differing.append("protocol")
     if row.recipe != other.recipe:
         differing.append("recipe")
+    if row.chosen_on != other.chosen_on:
+        differing.append("choice of the epoch")
     if row.size != other.size:
         differing.append(f"dataset size ({row.size})")
     return f"another {' and '.join(differing)} than {other.name}"

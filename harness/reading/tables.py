@@ -11,6 +11,7 @@ from harness.reading.escape import all_visible
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.published_tables import print_published
+from harness.results import CHOSEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,6 +95,11 @@ def footers(board: Board) -> list[str]:
         lines.append("with one generator fit, an interval over seeds holds no variance of the generator's training")
     shipped = {name: [board.label(r) for r in rows if name in r.shipped] for row in rows for name in row.shipped}
     lines += [f"shipped weights, not fitted here: {name} ({_names(who, rows)})" for name, who in shipped.items()]
+    lines += [
+        f"{CHOSEN} ({', '.join(row.chosen_on)}), so higher than it would be on others: {board.label(row)}"
+        for row in rows
+        if row.chosen_on
+    ]
     lines += _unranked(rows, board) + _differing_rules(rows, board) + _notes(rows, board)
     lines += [f"left out of {board.label(row)}: {row.left_out}; run the suite again" for row in rows if row.left_out]
     lines += [

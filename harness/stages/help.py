@@ -1,4 +1,4 @@
-"""The main program of a helper: a process that does a fit beside the worker, on another device."""
+"""The main program of a helper: a process that fits or trains beside the worker, on another device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 from harness.components.run import Checkpoint, Run
 from harness.errors import Stopped
-from harness.graph import FitStage, stage_from_json
+from harness.graph import FitStage, Stage, TrainStage, stage_from_json
 from harness.stages.fit import fit
 from harness.stages.phases import prepare_process
+from harness.stages.train import train
 from harness.stages.work import Work
 from harness.store.artifacts import WORK, Store
 from harness.store.workers import failure
@@ -24,15 +25,20 @@ class _ReadOnly(Checkpoint):
     def save(self, state: dict[str, Any]) -> None:
         """The worker saves."""
 
+    def keep(self, name: str, state: dict[str, Any]) -> Path | None:
+        """And keeps what it fails at."""
+        return None
 
-def help_fit(stage: FitStage, root: Path, device: str) -> None:
-    """Fit as a helper: the stage's work without its progress, curves, pictures, checkpoints and artifact."""
+
+def help_stage(stage: Stage, root: Path, device: str) -> None:
+    """Fit or train as a helper: the stage's work without its progress, curves, pictures, checkpoints and artifact."""
     prepare_process()
-    work = Work(stage, Store(root), device, lambda kind, data: None, lambda: False)
+    assert isinstance(stage, FitStage | TrainStage)
+    work: Any = Work(stage, Store(root), device, lambda kind, data: None, lambda: False)
     run = Run(stage.seed, device)
     run.checkpoint = _ReadOnly(work.folder / WORK)
     with contextlib.suppress(Stopped):
-        fit(work, run)
+        fit(work, run) if isinstance(stage, FitStage) else train(work, run)
 
 
 def main() -> None:
@@ -49,9 +55,8 @@ def main() -> None:
     rank = os.environ["LOCAL_RANK"]
     device = f"cuda:{rank}" if order["device"] == "cuda" else order["device"]
     stage = stage_from_json(order["stage"])
-    assert isinstance(stage, FitStage)
     try:
-        help_fit(stage, Path(order["root"]), device)
+        help_stage(stage, Path(order["root"]), device)
     except Exception as error:  # a plugin may raise anything
         report.write(json.dumps(failure(error)))
         report.flush()

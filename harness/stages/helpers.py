@@ -1,4 +1,4 @@
-"""Helpers of a fit on several devices: processes that do the same stage beside the worker and leave nothing behind.
+"""Helpers of a stage on several devices: processes that do the same beside the worker and leave nothing behind.
 
 The worker is rank 0 and writes the artifact. Rank r computes on the r-th GPU or, without one, as one more process on
 the CPU. Helpers read what the worker reads, checkpoints included; they end with the worker, and the worker with them.

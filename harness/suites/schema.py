@@ -97,10 +97,16 @@ class DatasetEntry(Entry):
 
 
 class TrainerEntry(Entry):
-    """The one recipe of all rows."""
+    """The one recipe of all rows.
+
+    A recipe that chooses among its epochs by benchmarks names them in ``protocols``, and the suite says by ``consent``
+    that its numbers are then chosen on the test set.
+    """
 
     use: str
     recipe: str = ""
+    protocols: list[str] = []
+    consent: Literal["", "chosen-on-test"] = ""
     settings: dict[str, Any] = {}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.results import Result
+from harness.results import CHOSEN, Result
 
 # Limits of MLflow 3 (mlflow/utils/validation.py).
 MAX_PARAM_CHARS = 6000
@@ -101,6 +101,7 @@ def _tags(result: Result) -> dict[str, str]:
         "harness.dataset": "" if size is None else f"{size.identities} identities x {size.per_identity} images",
         "harness.commercial_use": result.commercial_use,
         "harness.shipped": ", ".join(result.shipped),
+        "harness.chosen_on": f"{CHOSEN}: {', '.join(result.chosen_on)}" if result.chosen_on else "",
         "harness.generator_fits": str(result.generator_fits),
         "harness.version": environment.harness,
         "harness.plugins": ", ".join(f"{name} {version}" for name, version in sorted(environment.plugins.items())),

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from harness.builtin.iresnet import IResNet, IResNetSettings
-from harness.builtin.iresnet_net import IResNetwork
 from harness.components import Crop, Model
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.weights import load_strict
@@ -25,6 +24,7 @@ from harness.foreign.checkpoints import Terms, read_foreign
 from harness.foreign.latent_diffusion import LatentFiles, import_latent_diffusion
 from harness.foreign.recognizers import import_recognizer
 from harness.store.weights import WeightsInfo, load_tensors, read_info
+from harness.training.backbones.iresnet import IResNetwork
 
 DEPTHS = [18, 50, 100]
 TERMS = Terms("research only", "no")

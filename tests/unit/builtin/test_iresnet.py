@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.builtin.iresnet import COUNT, IResNet, IResNetSettings
-from harness.builtin.iresnet_net import IResNetwork
+from harness.builtin.iresnet import IResNet, IResNetSettings
 from harness.builtin.margin import MarginTrainer
-from harness.builtin.margin_settings import MarginSettings
 from harness.coding import to_unit
 from harness.components import Crop, Given, Run
+from harness.components.recognizer import COUNT
 from harness.errors import DataError, InputError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.testing.contract import check_component, check_light_import, check_own_code
+from harness.training.backbones.iresnet import IResNetwork
+from harness.training.settings import MarginSettings
 
 SHALLOW = IResNetSettings(depth=18)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from harness.builtin.heads import CosFace
 from harness.builtin.margin import MarginTrainer
-from harness.builtin.margin_loop import augment, cosface_loss, learning_rate
-from harness.builtin.margin_settings import MarginSettings
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.coding import to_unit
 from harness.components import Crop, Given, Recognizer, Run
@@ -21,6 +21,8 @@ from harness.errors import DataError, InputError, StageError, Stopped
 from harness.faces.faceset import FaceSet
 from harness.plugins import registry
 from harness.stats.verification import unit
+from harness.training.loop import flip_and_scale
+from harness.training.settings import MarginSettings
 
 MakeFaces = Callable[..., FaceSet]
 FAST = {"epochs": 3, "batch_size": 24, "backbone_settings": {"width": 16}}
@@ -68,7 +70,8 @@ def test_stopped_training_goes_on_to_the_same_weights(faces: FaceSet, tmp_path: 
         events: list[dict[str, Any]] = []
         resumed = train(faces, Run(5, folder=folder, emit=lambda kind, data: events.append(data)))  # noqa: B023
         assert same_weights(whole, resumed)
-        assert events[-1]["done"] == events[-1]["total"] == 12 * 24
+        counted = [event for event in events if "done" in event]
+        assert counted[-1]["done"] == counted[-1]["total"] == 12 * 24
     killed = tmp_path / "2"  # the finished run's last checkpoint: nothing is left to do
     assert same_weights(whole, train(faces, Run(5, folder=killed)))
 
@@ -84,15 +87,20 @@ def test_the_seed_decides_and_the_global_generator_does_not(faces: FaceSet) -> N
     assert not same_weights(first, train(faces, Run(1), epochs=1))
 
 
-def test_loss_that_is_not_finite_stops_with_its_step(faces: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: Any) -> torch.Tensor:
-        calls.append(1)
-        return cosface_loss(*args) * (float("nan") if len(calls) == 3 else 1.0)
+def test_loss_that_is_not_finite_stops_with_its_step_and_batch(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = SmallCNN.features, []
 
-    calls: list[int] = []
-    monkeypatch.setattr("harness.builtin.margin_loop.cosface_loss", broken)
-    with pytest.raises(StageError, match="the loss is nan at step 2 of 12"):
-        train(faces, Run(0))
+    def broken(self: SmallCNN, x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return plain(self, x) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(SmallCNN, "features", broken)
+    with pytest.raises(StageError, match=r"the loss is nan at step 2 of 12.*kept in (\S+)") as error:
+        train(faces, Run(0, folder=tmp_path))
+    kept = load_file(str(error.value).rpartition(" ")[2])  # labels, pixels and network inputs of the step, by position
+    assert sorted(tuple(t.shape) for t in kept.values()) == [(24,), (24,), (24, 3, 32, 32), (24, 3, 32, 32)]
 
 
 def test_float16_weights_are_rounded(faces: FaceSet) -> None:
@@ -103,7 +111,7 @@ def test_float16_weights_are_rounded(faces: FaceSet) -> None:
 
 def test_bfloat16_training_learns(faces: FaceSet) -> None:
     losses: list[float] = []
-    run = Run(0, emit=lambda kind, data: losses.append(data["value"]) if kind == "log" else None)
+    run = Run(0, emit=lambda kind, data: losses.append(data["value"]) if data.get("name") == "loss" else None)
     train(faces, run, epochs=6, dtype="bfloat16")
     assert losses[-1] < losses[0] - 1
 
@@ -124,7 +132,7 @@ class Frozen(Recognizer):
 
 
 def test_a_backbone_can_be_trained_and_its_code_counts(faces: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MarginTrainer(MarginSettings()).uses() == (SmallCNN,)
+    assert MarginTrainer(MarginSettings()).uses() == (SmallCNN, CosFace)
     monkeypatch.setattr(registry(), "load", lambda kind, name: Frozen)
     with pytest.raises(InputError, match="backbone 'small-cnn' is Frozen, expected a TrainableRecognizer"):
         train(faces, Run(0))
@@ -135,31 +143,15 @@ def test_wrong_backbone_settings_are_named(faces: FaceSet) -> None:
         train(faces, Run(0), backbone_settings={"depth": 3})
 
 
-def test_cosface_subtracts_the_margin_at_the_true_class() -> None:
-    features, head = torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 5.0]])
-    found = cosface_loss(features, head, torch.tensor([0]), scale=10.0, margin=0.3)
-    expected = -torch.log_softmax(torch.tensor([10.0 * (1 - 0.3), 0.0]), 0)[0]  # cosines 1 and 0
-    assert found == pytest.approx(float(expected), rel=1e-6)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "poly"])
-def test_learning_rate_rises_then_falls(schedule: str) -> None:
-    settings = MarginSettings(lr=0.4, schedule=schedule, warmup=0.1)
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
-    assert rates[10] == max(rates) == pytest.approx(0.4)
-    assert 0 < rates[0] < 0.05
-    assert rates[99] < 0.01
-    assert (np.diff(rates[10:]) < 0).all()
-
-
 def test_augmentation_flips_half_and_stays_in_range() -> None:
     x = torch.linspace(-1, 1, 5).expand(2000, 3, 2, 5).clone()
     settings = MarginSettings(flip=0.5, color_jitter=0.0)
-    y = augment(x, settings, torch.Generator().manual_seed(0))
+    y = flip_and_scale(x, settings, torch.Generator().manual_seed(0), slice(None), len(x))
     flipped = (y == x.flip(3)).flatten(1).all(1)
     assert (flipped | (y == x).flatten(1).all(1)).all()
     assert 0.45 < flipped.float().mean() < 0.55
-    bright = augment(x, MarginSettings(color_jitter=0.5), torch.Generator().manual_seed(0))
+    settings = MarginSettings(color_jitter=0.5)
+    bright = flip_and_scale(x, settings, torch.Generator().manual_seed(0), slice(None), len(x))
     assert bright.abs().max() <= 1
     assert not torch.equal(bright, y)
 

@@ -35,4 +35,4 @@ def test_the_error_of_a_helper_is_the_stages_error(tmp_path, monkeypatch):
     pool.close()
     (outcome,) = outcomes
     assert "lost" in outcome.message
-    assert "help_fit" in outcome.trace
+    assert "help_stage" in outcome.trace

@@ -1,4 +1,4 @@
-"""The processes that fit one model together: each takes its share of every batch, and gradients are averaged.
+"""The processes that fit or train one model together: each takes its share of every batch, and gradients are averaged.
 
 They start alike, draw the same order of items and see the same averaged gradients, so their weights stay the same; the
 noise that a process draws is its own. Lightning Fabric connects them and is imported only where there is more than one.
@@ -34,7 +34,7 @@ class Ranks:
         self.count, self.rank, self._fabric = count, 0, None
         if count > 1:
             if "LOCAL_RANK" not in os.environ:
-                raise StageError(f"devices {count}: only a fit that runs as a stage of a suite can use several")
+                raise StageError(f"devices {count}: only what runs as a stage of a suite can use several")
             self._fabric = _connect(count, device)
             self.rank = int(self._fabric.global_rank)
 
@@ -47,6 +47,13 @@ class Ranks:
         if self._fabric is None:
             return value
         return float(self._fabric.all_reduce(torch.tensor(value, device=self._fabric.device), reduce_op="mean"))
+
+    def mean_of(self, tensor: Tensor) -> Tensor:
+        """The mean of every process's tensor."""
+        if self._fabric is None:
+            return tensor
+        mean: Tensor = self._fabric.all_reduce(tensor, reduce_op="mean")
+        return mean
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their means, all in one message."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.diffusion.ranks import Ranks
 from harness.errors import StageError
+from harness.ranks import Ranks
 
 # What one process of two (or, without LOCAL_RANK, the only one) does; it writes what it found to a file.
 WORK = """
@@ -109,12 +109,12 @@ def test_what_one_is_told_or_finds_stops_all(found: list[dict[str, Any]]) -> Non
 
 
 def test_alone_nothing_is_changed_and_fabric_is_not_imported() -> None:
-    script = "import sys, torch; from harness.diffusion.ranks import Ranks; r = Ranks(1, torch.device('cpu'));"
+    script = "import sys, torch; from harness.ranks import Ranks; r = Ranks(1, torch.device('cpu'));"
     script += "assert r.mean(0.3) == 0.3 and 'lightning_fabric' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_several_need_somebody_to_start_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(StageError, match="devices 2: only a fit that runs as a stage"):
+    with pytest.raises(StageError, match="devices 2: only what runs as a stage"):
         Ranks(2, torch.device("cpu"))
