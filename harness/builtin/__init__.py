@@ -70,6 +70,7 @@ def register_evaluators(register: Register) -> None:
     register("ijb", "harness.builtin.ijb:IJB")
     register("separability", "harness.builtin.separability:Separability")
     register("leakage", "harness.builtin.leakage:Leakage")
+    register("distributions", "harness.builtin.distributions:Distributions")
     register("diversity", "harness.builtin.diversity:Diversity")
     register("fidelity", "harness.builtin.fidelity:Fidelity")
     register("consistency", "harness.builtin.consistency:Consistency")
