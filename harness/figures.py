@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -123,10 +123,10 @@ def score_outlines(scores: Mapping[str, tuple[Doubles, Doubles]], title: str) ->
     edges = np.linspace(float(everything.min()), float(everything.max()) + 1e-6, BINS + 1)
     for (name, pair), color in zip(scores.items(), KIND_COLORS, strict=False):
         for part, kind, line in zip(pair, ("genuine", "impostor"), ("-", "--"), strict=True):
-            style = {"histtype": "step", "color": color, "linestyle": line, "linewidth": 1.4}
+            style: dict[str, Any] = {"histtype": "step", "color": color, "linestyle": line, "linewidth": 1.4}
             axes.hist(part, bins=edges.tolist(), density=True, label=f"{name}, {kind} ({len(part):,})", **style)
     axes.set(xlabel="cosine similarity", ylabel="density", title=title)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, loc="upper right")
     return to_png(figure)
 
 

@@ -244,8 +244,8 @@ def _across(synthetic: _Side, authentic: _Side, people: Ints, rng: np.random.Gen
 
 def _nearest_authentic(cosines: Doubles, run: Run) -> Metric:
     sure = mean_uncertainty(cosines, run.generator("distributions/nearest"))
-    shown = {"title": "nearest authentic"}
-    return Metric("distributions/nearest_authentic", float(cosines.mean()), len(cosines), sure, **shown)
+    name, title = "distributions/nearest_authentic", "nearest authentic"
+    return Metric(name, float(cosines.mean()), len(cosines), sure, title=title)
 
 
 def _table(kind: _Kind) -> dict[str, NDArray[Any]]:

@@ -78,8 +78,9 @@ def _table(path: Path) -> pa.Table:
 
 def _numbers(row: Row) -> str:
     """FDR and EER of a row, mean over its seeds."""
-    fdr, eer = (row.cells.get(f"separability/{name}") for name in ("fdr", "eer"))
-    return "\n".join([f"FDR {fdr.value:.2f}"] * (fdr is not None) + [f"EER {eer.value:.1%}"] * (eer is not None))
+    formats = {"fdr": "FDR {:.2f}", "eer": "EER {:.1%}"}
+    cells = {name: row.cells.get(f"separability/{name}") for name in formats}
+    return "\n".join(formats[name].format(cell.value) for name, cell in cells.items() if cell)
 
 
 def _panel(axes: Axes, title: str, numbers: str, histogram: Histogram) -> None:
