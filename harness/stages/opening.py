@@ -50,8 +50,8 @@ def open_contexts(artifact: Artifact, device: str = "cpu") -> Floats:
 
 def open_people(artifact: Artifact, device: str = "cpu") -> Ints | None:
     """Whose embeddings the contexts of an artifact are, int64 [I]; None if they are nobody's."""
-    people: Ints | None = read_plan(artifact.folder).pool.get("person")
-    return people
+    pool: dict[str, Any] = read_plan(artifact.folder).pool
+    return pool.get("person")
 
 
 def open_protocol(
