@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,7 +51,7 @@ def open_contexts(artifact: Artifact, device: str = "cpu") -> Floats:
 
 def open_people(artifact: Artifact, device: str = "cpu") -> Ints | None:
     """Whose embeddings the contexts of an artifact are, int64 [I]; None if they are nobody's."""
-    pool: dict[str, Any] = read_plan(artifact.folder).pool
+    pool: Mapping[str, Any] = read_plan(artifact.folder).pool
     return pool.get("person")
 
 
