@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GENUINE_COLOR, IMPOSTOR_COLOR = "#0072B2", "#D55E00"  # told apart by color-blind readers (Okabe and Ito)
+KIND_COLORS = (GENUINE_COLOR, "#009E73", IMPOSTOR_COLOR)
 BINS = 80
 ROC_POINTS = 500
 _LOWEST_FAR = 1e-4
@@ -94,6 +95,38 @@ def picture_pairs(left: Images, right: Images, captions: Sequence[str], title: s
             if column == 0 and sides:
                 axes.set_ylabel(sides[row])
     figure.suptitle(title)
+    return to_png(figure)
+
+
+def picture_rows(rows: Sequence[Images], captions: Sequence[Sequence[str]], title: str) -> bytes:
+    """Rows of pictures, uint8 [P, S, S, 3] each, every picture over its caption; rows may differ in length."""
+    side, columns = rows[0].shape[1], max(len(images) for images in rows)
+    gap, line = side // 8, side // 2
+    mosaic = np.full((len(rows) * (side + line), columns * (side + gap), 3), 255, np.uint8)
+    figure, axes = new_figure(max(4.0, 0.9 * columns), 1.2 * len(rows) + 0.4)
+    for y, (images, texts) in enumerate(zip(rows, captions, strict=True)):
+        top = y * (side + line)
+        for x, (image, text) in enumerate(zip(images, texts, strict=True)):
+            left = x * (side + gap)
+            mosaic[top : top + side, left : left + side] = image
+            axes.text(left + side / 2, top + side + line / 6, text, ha="center", va="top", fontsize=8)
+    axes.imshow(mosaic)
+    axes.axis("off")
+    axes.set_title(title, fontsize=9)
+    return to_png(figure)
+
+
+def score_outlines(scores: Mapping[str, tuple[Doubles, Doubles]], title: str) -> bytes:
+    """Outlines of the densities of several kinds of pairs: genuine [G] drawn through, impostor [N] dashed."""
+    figure, axes = new_figure(6.5, 4.0)
+    everything = np.concatenate([part for pair in scores.values() for part in pair])
+    edges = np.linspace(float(everything.min()), float(everything.max()) + 1e-6, BINS + 1)
+    for (name, pair), color in zip(scores.items(), KIND_COLORS, strict=False):
+        for part, kind, line in zip(pair, ("genuine", "impostor"), ("-", "--"), strict=True):
+            style: dict[str, Any] = {"histtype": "step", "color": color, "linestyle": line, "linewidth": 1.4}
+            axes.hist(part, bins=edges.tolist(), density=True, label=f"{name}, {kind} ({len(part):,})", **style)
+    axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+    axes.legend(frameon=False, fontsize=7, loc="upper right")
     return to_png(figure)
 
 

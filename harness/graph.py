@@ -179,6 +179,7 @@ class EvaluateStage(Stage):
         looks_at: the source whose faces stand in for the row's dataset; empty: the row's dataset itself.
         own_judge: the row's own recognizer judges these faces.
         identities, per_identity: what the dataset must hold.
+        people: the contexts of the row, where they are embeddings of people of ``source``.
     """
 
     kind = "evaluate"
@@ -190,6 +191,7 @@ class EvaluateStage(Stage):
     dataset: StageId | None = parent()
     judge: StageId | None = parent()
     source: StageId | None = parent()
+    people: StageId | None = parent()
     protocols: Mapping[str, StageId] | None = parent()
 
 

@@ -6,10 +6,10 @@
 
 It is a loop over ordinary commands. `run` calls `harness run --only ROW` on the study's own suite, one cell after
 another, in the usual workdir, and copies each result file to STUDY/results/SUITE/ROW/seed-N/results.json, with the
-decisions of every pair beside it. That is the layout of a workdir, so `harness leaderboard --workdir STUDY` shows what
-was accumulated and `harness compare` compares it. A cell is measured again when its file is removed. `tables` writes
-STUDY/RESULTS.md: what `harness leaderboard` and, for `--against ROW`, `harness compare --against ROW` say of the
-committed files.
+decisions of every pair and the histogram of the dataset's scores beside it. That is the layout of a workdir, so
+`harness leaderboard --workdir STUDY` shows what was accumulated and `harness compare` compares it. A cell is measured
+again when its file is removed. `tables` writes STUDY/RESULTS.md: what `harness leaderboard` and, for `--against ROW`,
+`harness compare --against ROW` say of the committed files.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import click
 import pyarrow.parquet as pq
 
 from harness.errors import HarnessError
+from harness.reading.score_panels import TABLE as SCORES
 from harness.results import FILE_NAME, read_result, result_folder
 from harness.stats.comparison import MIN_SEEDS
 from harness.suites.read import load_suite
@@ -61,6 +62,9 @@ def collect(study: Path, workdir: Path, cell: Cell) -> bool:
     target.mkdir(parents=True, exist_ok=True)
     for name in {metric.pairs for metric in read_result(source / FILE_NAME).metrics if metric.pairs}:
         copy_decisions(source / "tables" / f"{name}.parquet", target / "tables" / f"{name}.parquet")
+    if (source / SCORES).exists():
+        (target / SCORES).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / SCORES, target / SCORES)
     shutil.copyfile(source / FILE_NAME, target / FILE_NAME)  # last: it says that the cell is whole
     return True
 
@@ -88,6 +92,16 @@ def say(*args: str) -> str:
     if done.returncode:
         raise click.ClickException(f"harness {' '.join(args)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def board(study: Path, suite: Suite) -> str:
+    """The leaderboard of a suite, with the picture of its rows' scores where their histograms are there."""
+    chosen = ["leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown"]
+    if not any((study / "results" / suite.name).rglob(Path(SCORES).name)):
+        return say(*chosen)
+    drawn = f"{suite.name}-scores.png"
+    text = say(*chosen, "--distributions", str(study / drawn))
+    return f"![Genuine and impostor scores of every row, all seeds together]({drawn})\n\n{text}"
 
 
 def against_reference(study: Path, suite: Suite, reference: str, others: Sequence[str]) -> str:
@@ -139,7 +153,7 @@ def tables(study: Path, against: tuple[str, ...]) -> None:
         done = [cell for cell in cells(suite) if is_there(study, cell)]
         parts.append(f"## {suite.name}: {len(done)} of {len(cells(suite))} cells\n")
         if done:
-            parts.append(say("leaderboard", "--suite", suite.name, "--workdir", str(study), "--format", "markdown"))
+            parts.append(board(study, suite))
         whole = [row for row in suite.rows if all((suite.name, row, seed) in done for seed in suite.seeds)]
         for reference in against if len(suite.seeds) >= MIN_SEEDS else ():
             others = [row for row in whole if row != reference]

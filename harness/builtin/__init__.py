@@ -82,6 +82,7 @@ def register_evaluators(register: Register) -> None:
     register("verification", "harness.builtin.verification:Verification")
     register("ijb", "harness.builtin.ijb:IJB")
     register("separability", "harness.builtin.separability:Separability")
+    register("distributions", "harness.builtin.distributions:Distributions")
     register("leakage", "harness.builtin.leakage:Leakage")
     register("diversity", "harness.builtin.diversity:Diversity")
     register("fidelity", "harness.builtin.fidelity:Fidelity")

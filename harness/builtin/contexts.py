@@ -95,18 +95,24 @@ class AuthenticContexts(ContextLaw):
         Raises:
             StageError: the source has fewer people than contexts are needed.
         """
-        source = given.source
-        people = int(source.labels.max()) + 1
-        if count > people:
-            raise StageError(f"authentic contexts need a person each: {count} are asked for, the source has {people}")
-        chosen = run.generator("authentic-contexts").permutation(people)[:count]
-        labels = source.labels
+        source, labels = given.source, given.source.labels
+        chosen = self._chosen(count, labels, run)
         images = [np.flatnonzero(labels == person) for person in chosen]
         if self.settings.take == "images":
             which = noise.uniform(run.seed, chosen.tolist(), [0] * count, 1, "authentic-image")[:, 0]
             images = [rows[[int(w * len(rows))]] for rows, w in zip(images, which, strict=True)]
         means = _class_means(source, np.sort(np.concatenate(images)), given.recognizer)
         return unit(means[np.argsort(np.argsort(chosen))])  # means come in the order of the labels
+
+    def people(self, count: int, given: Given, run: Run) -> Ints:
+        """The people that were chosen."""
+        return np.unique(given.source.identities)[self._chosen(count, given.source.labels, run)]
+
+    def _chosen(self, count: int, labels: Ints, run: Run) -> Ints:
+        people = int(labels.max()) + 1
+        if count > people:
+            raise StageError(f"authentic contexts need a person each: {count} are asked for, the source has {people}")
+        return run.generator("authentic-contexts").permutation(people)[:count]
 
 
 def _class_means(source: FaceSet, rows: Ints, recognizer: Recognizer) -> Doubles:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.arrays import Doubles, Floats, Ints
@@ -20,11 +21,19 @@ from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
 from harness.errors import StageError
 from harness.figures import binned_histogram, score_histogram
-from harness.stats.allpairs import EDGES, count_pairs, pair_moments
+from harness.stats.allpairs import BINS, EDGES, count_pairs, pair_moments
 from harness.stats.allpairs_intervals import all_pairs_uncertainties
 from harness.stats.intervals import mean_uncertainty
+from harness.stats.pairing import cosines, within
 from harness.stats.score_intervals import score_uncertainties
-from harness.stats.separability import ScoreStatistics, histogram_statistics, pyeer_statistics, score_statistics
+from harness.stats.separability import (
+    ScoreStatistics,
+    from_pyeer,
+    histogram_statistics,
+    pyeer_report,
+    pyeer_stats,
+    score_statistics,
+)
 from harness.stats.verification import unit
 
 if TYPE_CHECKING:
@@ -41,7 +50,8 @@ LIST_PAIRS = 2_500_000
 LARGE_SCORES = 200_000  # above this, a fifth of the bootstrap replicates is drawn from lists
 REFERENCE_SHARE = 0.05  # of the later identities, drawn for each; source: IDiff-Face and NegFaceDiff's evaluation
 _READ_FACES = 512  # images read at once
-_SCORE_PAIRS = 1 << 18  # pairs scored at once
+DRAWN_BINS = 400  # of the table that pictures of several rows are drawn from
+DRAWN_EDGES = EDGES[:: BINS // DRAWN_BINS]
 # How each statistic is to be read.
 _SHOWN: dict[str, dict[str, Any]] = {
     "fdr": {"title": "FDR", "better": "higher", "headline": True, "relative": True, "margin": 0.10},
@@ -89,6 +99,8 @@ class _Found:
     genuine: int
     impostor: int
     figure: bytes
+    histogram: dict[str, NDArray[Any]]
+    report: str = ""
 
 
 class Separability(Evaluator):
@@ -115,7 +127,9 @@ class Separability(Evaluator):
             raise StageError(f"separability: {error}") from error
         metrics = [_metric(name, found) for name in _SHOWN]
         metrics.append(_diversity(spreads, len(chosen), run.generator("separability/diversity")))
-        return Report(metrics, {"separability-scores": found.figure}, rule=self._rule(dataset))
+        texts = {"separability-pyeer.csv": found.report} if found.report else {}
+        tables = {"separability-histogram": found.histogram}
+        return Report(metrics, {"separability-scores": found.figure}, tables, self._rule(dataset), texts)
 
     def _pairs(self, embeddings: Floats, labels: Ints, run: Run) -> _Found:
         """Statistics of the pairs, from lists where they fit."""
@@ -128,8 +142,11 @@ class Separability(Evaluator):
 
     def _from_lists(self, scores: Scores, identities: int, run: Run) -> _Found:
         total = len(scores.genuine) + len(scores.impostor)
-        compute = pyeer_statistics if total <= LIST_PAIRS else score_statistics
-        statistics = compute(scores.genuine, scores.impostor)
+        if total <= LIST_PAIRS:
+            theirs = pyeer_stats(scores.genuine, scores.impostor)
+            statistics, report = from_pyeer(theirs), pyeer_report({"separability": theirs})
+        else:
+            statistics, report = score_statistics(scores.genuine, scores.impostor), ""
         replicates = self.settings.replicates // 5 if total > LARGE_SCORES else self.settings.replicates
         sure = score_uncertainties(
             scores.genuine,
@@ -142,7 +159,8 @@ class Separability(Evaluator):
             replicates,
         )
         figure = score_histogram(scores.genuine, scores.impostor, "separability")
-        return _Found(statistics, sure, len(scores.genuine), len(scores.impostor), figure)
+        counts = [np.histogram(each.clip(-1, 1), DRAWN_EDGES)[0] for each in (scores.genuine, scores.impostor)]
+        return _Found(statistics, sure, len(scores.genuine), len(scores.impostor), figure, _histogram(*counts), report)
 
     def _from_histograms(self, embeddings: Floats, labels: Ints, run: Run) -> _Found:
         progress = run.progress(len(labels) * (len(labels) - 1) // 2, "pairs")
@@ -154,7 +172,9 @@ class Separability(Evaluator):
             embeddings, labels, histogram, moments, rng, self.settings.replicates, run.device
         )
         figure = binned_histogram(histogram.genuine, histogram.impostor, EDGES, "separability")
-        return _Found(statistics, sure, int(histogram.genuine.sum()), int(histogram.impostor.sum()), figure)
+        counts = [each.reshape(DRAWN_BINS, -1).sum(axis=1) for each in (histogram.genuine, histogram.impostor)]
+        n = int(histogram.genuine.sum()), int(histogram.impostor.sum())
+        return _Found(statistics, sure, *n, figure, _histogram(*counts))
 
     def _rule(self, dataset: FaceSet) -> dict[str, Any]:
         """What numbers depend on beside the judge, which the engine adds: equal rules make rows comparable."""
@@ -189,15 +209,15 @@ def pair_scores(embeddings: Floats, labels: Ints, drawn: tuple[Ints, Ints] | Non
     """
     sizes = np.bincount(labels)
     starts = np.cumsum(sizes) - sizes
-    within = [np.stack(np.triu_indices(size, 1)) + start for start, size in zip(starts, sizes, strict=True)]
-    a, b = np.concatenate(within, axis=1)
+    a, b = within(labels)
     if drawn is None:
         p, q = np.triu_indices(len(labels), 1)
         apart = labels[p] != labels[q]
         p, q = p[apart], q[apart]
     else:
         p, q = _cross_pairs(starts, sizes, *drawn)
-    return Scores(_cosines(embeddings, a, b), labels[a], _cosines(embeddings, p, q), labels[p], labels[q])
+    genuine, impostor = (cosines(embeddings, embeddings, *pairs) for pairs in ((a, b), (p, q)))
+    return Scores(genuine, labels[a], impostor, labels[p], labels[q])
 
 
 def reference_identities(identities: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -227,12 +247,9 @@ def _cross_pairs(starts: Ints, sizes: Ints, first: Ints, second: Ints) -> tuple[
     return np.concatenate(p), np.concatenate(q)
 
 
-def _cosines(embeddings: Floats, a: Ints, b: Ints) -> Doubles:
-    out = np.empty(len(a))
-    for start in range(0, len(a), _SCORE_PAIRS):
-        part = slice(start, start + _SCORE_PAIRS)
-        out[part] = np.einsum("pd,pd->p", embeddings[a[part]], embeddings[b[part]], dtype=np.float64)
-    return out
+def _histogram(genuine: Ints, impostor: Ints) -> dict[str, NDArray[Any]]:
+    """A table of the scores, for pictures of several rows."""
+    return {"low": DRAWN_EDGES[:-1], "high": DRAWN_EDGES[1:], "genuine": genuine, "impostor": impostor}
 
 
 def _check_counts(labels: Ints) -> None:

@@ -20,8 +20,14 @@ from harness.cli.options import workdir_option
     help="json and csv hold every metric, as fractions.",
 )
 @click.option("--published", is_flag=True, help="Also show the rows that papers print; they are never ranked.")
+@click.option(
+    "--distributions",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Also draw the genuine and impostor scores of every row, with FDR and EER.",
+)
 @workdir_option
-def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path) -> None:
+def leaderboard(suite: str | None, format_: str, published: bool, distributions: Path | None, workdir: Path) -> None:
     """Show rows with their intervals, ranked only where they are comparable.
 
     A rank needs three seeds and, per metric, the same protocol, recipe and dataset size.
@@ -31,6 +37,11 @@ def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path)
     from harness.reading.leaderboard import load
 
     board = load(workdir, suite, published=published)
+    if distributions is not None:
+        from harness.figures import to_png
+        from harness.reading import score_panels
+
+        distributions.write_bytes(to_png(score_panels.picture(board, workdir)))
     if format_ == "table":
         tables.render(board, output.stdout())
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.arrays import Floats
+from harness.arrays import Floats, Ints
 from harness.components.base import Component
 from harness.components.roles import Role
 
@@ -26,3 +26,11 @@ class ContextLaw(Component):
     @abstractmethod
     def draw(self, count: int, given: Given, run: Run) -> Floats:
         """Draw ``count`` contexts, float32 [count, D] of unit norm, each a function of (run.seed, its index)."""
+
+    def people(self, count: int, given: Given, run: Run) -> Ints | None:
+        """Whose embeddings the drawn contexts are, for evaluators that compare a person with the images of them.
+
+        Returns:
+            identity numbers of the source, int64 [count]; None (the default) where contexts are nobody's.
+        """
+        return None

@@ -10,14 +10,14 @@ from harness.components.roles import ROLES, not_asked
 from harness.errors import StageError
 
 if TYPE_CHECKING:
-    from harness.arrays import Floats
+    from harness.arrays import Floats, Ints
     from harness.components.model import Model
     from harness.components.pairs import PairSet, TemplateSet
     from harness.components.recognizer import Recognizer
     from harness.faces.faceset import FaceSet
 
 _NOT_GIVEN: Any = None
-_OPTIONAL = frozenset({"autoencoder"})
+_OPTIONAL = frozenset({"autoencoder", "people"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -31,6 +31,8 @@ class Given:
         recognizer: for an evaluator the row's own FR model, as trained; elsewhere the recognizer that conditions.
         judge: another recognizer, which judges datasets.
         contexts: one unit vector per identity, float32 [I, D], the same in all rows of a suite.
+        people: for an evaluator, whose embedding each synthetic identity's context is: identity numbers of ``source``,
+            int64 [I]; None where the row's contexts are nobody's in the source.
         model: a fitted model of a kind that the component ``accepts``.
         autoencoder: a model whose autoencoder a fit takes over instead of fitting its own; None where the suite names
             none.
@@ -43,6 +45,7 @@ class Given:
     recognizer: Recognizer = _NOT_GIVEN
     judge: Recognizer = _NOT_GIVEN
     contexts: Floats = _NOT_GIVEN
+    people: Ints | None = None
     model: Model = _NOT_GIVEN
     autoencoder: Model | None = None
     pairs: Mapping[str, tuple[FaceSet, PairSet]] = _NOT_GIVEN

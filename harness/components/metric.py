@@ -62,6 +62,7 @@ class Report:
     """What an evaluator returns.
 
     ``figures``: PNG bytes by name; ``tables``: columns by name by table name, such as per-pair scores.
+    ``texts``: files that other programs read, by file name with its suffix; they lie beside the tables.
     ``rule``: plain JSON values that define how datasets were judged (subset rule, crop); they enter the protocol
     digest of metrics that belong to no benchmark.
     """
@@ -70,3 +71,4 @@ class Report:
     figures: Mapping[str, bytes] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     rule: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)

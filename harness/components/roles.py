@@ -10,7 +10,9 @@ from typing import Literal, get_args
 
 from harness.errors import InputError, unknown
 
-Role = Literal["source", "dataset", "recognizer", "judge", "contexts", "model", "autoencoder", "pairs", "templates"]
+Role = Literal[
+    "source", "dataset", "recognizer", "judge", "contexts", "people", "model", "autoencoder", "pairs", "templates"
+]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What stands in each role, as the errors say it.
@@ -20,6 +22,7 @@ WORDS: dict[Role, str] = {
     "recognizer": "a recognizer",
     "judge": "a recognizer that judges",
     "contexts": "identity contexts",
+    "people": "the people whose embeddings the identity contexts are",
     "model": "a fitted model",
     "autoencoder": "a model whose autoencoder it takes over",
     "pairs": "at least one protocol with pairs of faces",

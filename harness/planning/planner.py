@@ -209,6 +209,8 @@ class _Planner(Parts):
             inputs["recognizer"] = row.recognizer.id
         if own_judge:
             inputs["judge"] = row.recognizer.id
+        if {"people", "source"} <= cls.needs:
+            inputs["people"] = self.people(row, inputs["source"])
         size: dict[str, Any] = {}
         if "dataset" in cls.needs and "dataset" not in inputs:
             assert isinstance(row.align, AlignStage)
@@ -224,6 +226,14 @@ class _Planner(Parts):
             **inputs,
         )
         return self.add(stage, "evaluators", entry.use)
+
+    def people(self, row: RowPlan, source: StageId) -> StageId | None:
+        """The row's contexts, if they were drawn from the people of this aligned source."""
+        contexts = row.generate.contexts if row.generate else None
+        if contexts is None:
+            return None
+        drawn_from, aligned = self.out.stages[contexts].parents.get("source"), self.out.stages[source]
+        return contexts if drawn_from in (source, aligned.parents["faces"]) else None
 
     def evaluator_inputs(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, Any]:
         """What an evaluator reads beside the row's own artifacts, by field of its stage."""

@@ -23,6 +23,8 @@ def finish(work: Work[ContextsStage]) -> dict[str, Any]:
         raise StageError(f"contexts are {list(contexts.shape)}, expected finite [{count}, {width}]")
     everyone = np.arange(count, dtype=np.int64)
     table = np.ascontiguousarray(contexts, dtype=np.float32)
-    write_plan(work.folder, SamplePlan(everyone, np.zeros_like(everyone), pool={"context": table}))
+    people = work.component.people(count, given, work.run)
+    pool = {"context": table} | ({} if people is None else {"person": people})
+    write_plan(work.folder, SamplePlan(everyone, np.zeros_like(everyone), pool=pool))
     # Rounded: the last bits of an embedding depend on the processor.
     return {"content": digest(np.round(table, 5).tolist()), "counts": {"contexts": count}, "details": {}}

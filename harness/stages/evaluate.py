@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,13 +40,16 @@ def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
 
 
 def _write_files(work: Work[EvaluateStage], report: Report) -> None:
+    def path(kind: str, name: str, suffix: str = "") -> Path:
+        (work.folder / kind).mkdir(exist_ok=True)
+        return work.folder / kind / (file_name(_prefixed(name, work.stage.looks_at, "-")) + suffix)
+
     for name, png in report.figures.items():
-        (work.folder / "figures").mkdir(exist_ok=True)
-        (work.folder / "figures" / f"{file_name(_prefixed(name, work.stage.looks_at, '-'))}.png").write_bytes(png)
+        path("figures", name, ".png").write_bytes(png)
     for name, columns in report.tables.items():
-        (work.folder / "tables").mkdir(exist_ok=True)
-        path = work.folder / "tables" / f"{file_name(_prefixed(name, work.stage.looks_at, '-'))}.parquet"
-        pq.write_table(pa.table(dict(columns)), path)
+        pq.write_table(pa.table(dict(columns)), path("tables", name, ".parquet"))
+    for name, text in report.texts.items():
+        path("tables", name).write_text(text, encoding="utf-8")
 
 
 def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> str:

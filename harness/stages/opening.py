@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.arrays import Floats
+from harness.arrays import Floats, Ints
 from harness.components.base import Crop
 from harness.components.model import Model
 from harness.components.pairs import PairSet, TemplateSet
@@ -46,6 +47,12 @@ def open_contexts(artifact: Artifact, device: str = "cpu") -> Floats:
     """The contexts of an artifact, float32 [I, D]."""
     contexts: Floats = read_plan(artifact.folder).pool["context"]
     return contexts
+
+
+def open_people(artifact: Artifact, device: str = "cpu") -> Ints | None:
+    """Whose embeddings the contexts of an artifact are, int64 [I]; None if they are nobody's."""
+    pool: Mapping[str, Any] = read_plan(artifact.folder).pool
+    return pool.get("person")
 
 
 def open_protocol(

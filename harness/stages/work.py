@@ -16,7 +16,7 @@ from harness.components.run import Emit, Run
 from harness.errors import DataError, StageError
 from harness.graph import Stage
 from harness.plugins import import_target
-from harness.stages.opening import open_contexts, open_faces, open_model, open_protocol, open_recognizer
+from harness.stages.opening import open_contexts, open_faces, open_model, open_people, open_protocol, open_recognizer
 from harness.stages.unchanged import Unchanged
 from harness.store.artifacts import WORK, Artifact, Spent, Store, now
 
@@ -147,6 +147,7 @@ _OPENERS: dict[Role, Callable[[Artifact, str], Any]] = {
     "model": open_model,
     "autoencoder": open_model,
     "contexts": open_contexts,
+    "people": open_people,
 }
 
 

@@ -76,6 +76,8 @@ def decide(folder: Path, pairs: int) -> None:
     columns |= {"score": np.linspace(-1, 1, pairs), "correct": image % 10 > 0}
     (folder / "tables").mkdir()
     pq.write_table(pa.table(columns), folder / "tables" / "fw-lfw-pairs.parquet")
+    bins = {"low": [-1.0, 0.0], "high": [0.0, 1.0], "genuine": [0, 3], "impostor": [5, 1]}
+    pq.write_table(pa.table(bins), folder / "tables" / "separability-histogram.parquet")
 
 
 def test_only_missing_cells_are_measured(
@@ -100,6 +102,7 @@ def test_only_missing_cells_are_measured(
     assert len(copied) == 4
     assert copied[0].column_names == ["a", "b", "identity_a", "identity_b", "same", "fold", "correct"]
     assert copied[0].num_rows == 200
+    assert len(list(study.rglob("separability-histogram.parquet"))) == 4
     assert "0 cells are missing" in CliRunner().invoke(script.main, args).output
     assert len(ran) == 4
 
@@ -128,6 +131,8 @@ def test_tables_are_made_from_what_is_there(script: ModuleType, study: Path) -> 
     text = (study / "RESULTS.md").read_text(encoding="utf-8")
     assert "study: 2 of 4 cells" in text
     assert "55" in text, "the mean of 50 and 60 percent"
+    assert "(study-scores.png)" in text
+    assert (study / "study-scores.png").is_file()
 
 
 PAIRED = SUITE.replace("[0, 1]", "[0, 1, 2]")
@@ -197,7 +202,7 @@ def test_what_a_command_says_against_it_is_repeated(script: ModuleType, study: P
         script.say("leaderboard", "--workdir", str(study))
 
 
-@pytest.mark.parametrize("name", ["sampler-steps", "negatives", "id3-ablations"])
+@pytest.mark.parametrize("name", ["sampler-steps", "negatives", "id3-ablations", "cpd"])
 def test_the_studies_have_three_seeds_and_a_page(script: ModuleType, name: str) -> None:
     suites = script.suites(STUDIES / name)
     assert suites

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.builtin.contexts import AuthenticContexts, AuthenticSettings
+from harness.builtin.contexts import AuthenticContexts, AuthenticSettings, Uniform
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.builtin.two_stage import TwoStage, TwoStageSettings
 from harness.builtin.unconditional import KIND, Unconditional, UnconditionalFitSettings
@@ -89,6 +89,15 @@ def test_a_smaller_draw_is_the_start_of_a_larger_one_and_seeds_matter(source: Fa
         six = authentic(source, recognizer, 6, take=take)
         np.testing.assert_allclose(authentic(source, recognizer, 3, take=take), six[:3], atol=1e-6)
         assert not np.allclose(authentic(source, recognizer, 6, 1, take=take), six, atol=1e-3)
+
+
+def test_each_context_says_whose_embedding_it_is(source: FaceSet, recognizer: SmallCNN) -> None:
+    embeddings, law, run = unit(recognizer.embed(source.images())), AuthenticContexts(), Run(3)
+    given = Given(source=source, recognizer=recognizer)
+    drawn, people = law.draw(4, given, run), law.people(4, given, run)
+    found = [int(np.argmin(np.abs(embeddings - row).max(axis=1))) for row in drawn]
+    assert source.identities[found].tolist() == people.tolist()
+    assert Uniform().people(4, Given(recognizer=recognizer), run) is None
 
 
 def test_authentic_contexts_need_a_person_each(source: FaceSet, recognizer: SmallCNN) -> None:

@@ -190,6 +190,28 @@ def test_separability_reports_everything(crowd: FaceSet) -> None:
     assert report.figures["separability-scores"].startswith(PNG)
 
 
+def test_separability_leaves_pyeers_report_and_its_scores_for_pictures(
+    crowd: FaceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = separate(crowd)
+    found = by_name(report)
+    header, line = report.texts["separability-pyeer.csv"].splitlines()[1:3]
+    theirs = dict(zip(header.split(","), line.split(","), strict=True))
+    for name, column in {"eer": "EER", "fmr100": "FMR100", "genuine_mean": "GMean", "impostor_std": "ISTD"}.items():
+        assert float(theirs[column]) == found[f"separability/{name}"].value
+    table = report.tables["separability-histogram"]
+    middle = (table["low"] + table["high"]) / 2
+    for kind in ("genuine", "impostor"):
+        assert table[kind].sum() == found[f"separability/{kind}_mean"].n
+        mean = (table[kind] * middle).sum() / table[kind].sum()
+        assert mean == pytest.approx(found[f"separability/{kind}_mean"].value, abs=0.0025)
+    monkeypatch.setattr(separability, "LIST_PAIRS", 100)
+    counted = separate(crowd)
+    assert not counted.texts, "pyeer reports on lists"
+    for name, column in counted.tables["separability-histogram"].items():
+        assert np.abs(column - table[name]).sum() <= 2, "a score at an edge may be counted next door"
+
+
 def test_separability_says_how_to_read_it(faces: FaceSet) -> None:
     report = separate(faces)
     assert described(report) == {

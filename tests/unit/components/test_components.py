@@ -107,8 +107,8 @@ def test_what_was_not_asked_for_cannot_be_read() -> None:
     model = Model("toy/1")
     given = Given(model=model)
     assert given.model is model
-    assert given.autoencoder is None, "which a suite may leave out"
-    for role in set(ROLES) - {"model", "autoencoder"}:
+    assert given.autoencoder is given.people is None, "which a suite may leave out"
+    for role in set(ROLES) - {"model", "autoencoder", "people"}:
         text = rf"given\.{role} was not asked for; add '{role}' to the component's needs"
         with pytest.raises(StageError, match=text):
             getattr(given, role)

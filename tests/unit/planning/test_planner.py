@@ -226,6 +226,28 @@ class TestTwoStage:
         assert "idiffface accepts latent-diffusion/1" in fault(path, "rows.idiffface.model=free")
 
 
+class TestPeople:
+    """Whose embeddings the contexts are: given to an evaluator where they are people of its own source."""
+
+    def people(self, folder: Path, drawn_from: str, compared_with: str, row: str = "idiffface") -> Stage | None:
+        contexts = {"use": "authentic", "source": drawn_from, "recognizer": "cond"}
+        evaluate = [{"use": "distributions", "judge": "judge", "source": compared_with}]
+        everyone = {"use": "faceworld", "range": "spare", "identities": 20, "per_identity": 4, "size_px": 32}
+        plan = planned(write(folder, sources={"everyone": everyone}, dataset={"contexts": contexts}, evaluate=evaluate))
+        (stage,) = next(p for p in plan.row_plans if p.row == row).evaluations
+        found = stage.parents.get("people")
+        return None if found is None else plan.stages[found]
+
+    def test_the_same_source(self, tmp_path: Path) -> None:
+        contexts = self.people(tmp_path, "everyone", "everyone")
+        assert contexts is not None
+        assert contexts.kind == "contexts"
+
+    def test_another_source_or_no_contexts(self, tmp_path: Path) -> None:
+        assert self.people(tmp_path / "a", "everyone", "world") is None
+        assert self.people(tmp_path / "b", "everyone", "everyone", "authentic") is None
+
+
 class TestAutoencoder:
     def suite(self, folder: Path, autoencoder: str) -> Path:
         file(folder / "vq.safetensors", role="model", kind="latent-diffusion/1", settings={})
