@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import equalize_image
 
 from harness.arrays import Doubles
 from harness.training.augment.rows import per_image
@@ -77,6 +76,8 @@ def autocontrast(images: Tensor) -> Tensor:
 
 def equalize(images: Tensor) -> Tensor:
     """``ImageOps.equalize``; torchvision's kernel treats every image and color by itself."""
+    from torchvision.transforms.v2.functional import equalize_image  # late: it takes a second to load
+
     return equalize_image(images)
 
 
