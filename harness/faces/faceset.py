@@ -119,9 +119,17 @@ class FaceSet:
         return np.stack(images) if images else np.zeros((0, self.crop.size_px, self.crop.size_px, 3), np.uint8)
 
     def _read(self, positions: Ints) -> list[Images]:
+        return [decode_image(data, where) for data, where in self.encoded(positions)]
+
+    def encoded(self, positions: Ints) -> list[tuple[bytes, str]]:
+        """The PNG bytes of faces by position, each with its place in words.
+
+        Raises:
+            DataError: a shard is damaged.
+        """
         rows = self.rows[positions]
         shards, places = self._column("shard")[rows], self._column("row")[rows]
-        out: dict[int, Images] = {}
+        out: dict[int, tuple[bytes, str]] = {}
         for shard in np.unique(shards):
             path = self.folder / "shards" / f"{shard:05d}.parquet"
             here = np.flatnonzero(shards == shard)
@@ -130,7 +138,7 @@ class FaceSet:
             except (OSError, pa.ArrowInvalid) as error:
                 raise DataError(f"{path}: damaged shard ({error}); delete its artifact folder and run again") from error
             for position, image in zip(here, column.to_pylist(), strict=True):
-                out[int(position)] = decode_image(image["bytes"], f"{path}: {image['path']}")
+                out[int(position)] = image["bytes"], f"{path}: {image['path']}"
         return [out[position] for position in range(len(rows))]
 
     def batches(self, size: int, which: Ints | None = None) -> Iterator[ImageBatch]:

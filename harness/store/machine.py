@@ -33,9 +33,13 @@ def machine_memory() -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in memory; 0 where that cannot be told."""
+    """What a process holds in memory; 0 where that cannot be told.
+
+    Files that it has mapped are left out: the system drops such pages when it needs the memory.
+    """
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        pages = int(fields[1]) - int(fields[2])  # resident, without what is shared with files
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,1 +1,1 @@
-"""FR training: heads, backbones, schedules, recipes, the choice of the epoch, and the one loop that runs them."""
+"""FR training: heads, backbones, recipes, schedules, augmentation, choice of the epoch, and the one loop that runs them."""

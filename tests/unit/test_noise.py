@@ -1,5 +1,7 @@
 """Counter-based noise."""
 
+import hashlib
+
 import numpy as np
 
 from harness import noise
@@ -36,3 +38,23 @@ def test_distribution():
 def test_frozen_values():
     # Shipped weights and published figures depend on these numbers: they may never change.
     assert noise.uniform(0, [1], [2], 2, "frozen").tolist() == [[0.09753262413243186, 0.7552668503335558]]
+
+
+def test_keyed_numbers_are_those_of_numpys_philox():
+    keys = np.array([0, 1, -1, 2**63 - 1, -(2**63), 123456789], dtype=np.int64)
+    drawn = noise.keyed(keys, 10, "flip")
+    word = np.frombuffer(hashlib.blake2b(b"keyed/flip", digest_size=16).digest(), dtype=np.uint64)
+    for key, numbers in zip(keys, drawn, strict=True):
+        counter = np.array([0, key.view(np.uint64), 0, 0], dtype=np.uint64)  # NumPy counts up before it draws
+        words = np.random.Philox(key=word, counter=counter).random_raw(10)
+        assert numbers.tolist() == [((int(w) >> 11) + 0.5) / 2**53 for w in words]
+
+
+def test_keyed_numbers_depend_on_key_and_purpose_alone():
+    keys = np.arange(-50, 50)
+    whole = noise.keyed(keys, 5, "a")
+    assert np.array_equal(noise.keyed(keys[[70, 3]], 5, "a"), whole[[70, 3]])
+    assert np.array_equal(noise.keyed(keys, 2, "a"), whole[:, :2])
+    assert not np.isclose(noise.keyed(keys, 5, "b"), whole).any()
+    assert len(np.unique(whole)) == whole.size
+    assert abs(noise.keyed(np.arange(20_000), 8, "u").mean() - 0.5) < 0.003
