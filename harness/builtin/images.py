@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from pydantic import Field
 
 from harness.arrays import Images, Ints
 from harness.components import ImageBatch, License, Run, SamplePlan, Settings, Source
+from harness.data.batches import Picture, read_batches
 from harness.data.folders import numeric_order, parquet_files
 from harness.data.parquet import ParquetImages
-from harness.data.pictures import SUFFIXES, batches, decode, read_file
+from harness.data.pictures import SUFFIXES, read_file
 from harness.errors import DataError, InputError
 
 
@@ -99,6 +100,12 @@ class ImagesSource(Source):
         wanted = np.flatnonzero((identities >= first) & (identities < last))
         return identities[wanted], samples[wanted], wanted
 
+    @cached_property
+    def names(self) -> list[str]:
+        """What a parquet dataset calls its images."""
+        assert self.parquet is not None
+        return self.parquet.names()
+
     def _wanted(self, identity: int) -> bool:
         if self.settings.identities is None:
             return True
@@ -130,25 +137,22 @@ class ImagesSource(Source):
 
     def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
         """Read the planned images; consecutive ones of one size share a batch."""
-        at, size_px = 0, self.settings.size_px
-        images = (decode(data, where) for data, where in self._read(plan))
-        for several in batches(images if size_px is None else (square(image, size_px) for image in images)):
-            rows = plan.rows(at, at + len(several))
-            yield ImageBatch(rows.identities, rows.samples, np.stack(several))
-            at += len(several)
+        size_px = self.settings.size_px
+        yield from read_batches(plan, self._read(plan), None if size_px is None else partial(square, size_px=size_px))
 
-    def _read(self, plan: SamplePlan) -> Iterator[tuple[bytes, str]]:
-        """Encoded images, and what names them in errors."""
+    def _read(self, plan: SamplePlan) -> Iterator[Picture]:
+        """The encoded images."""
         keys = list(zip(plan.identities.tolist(), plan.samples.tolist(), strict=True))
         if self.parquet is None:
             files = {(identity, sample): path for identity, sample, path in self.files}
-            yield from ((read_file(files[key]), str(files[key])) for key in keys)
+            for file in (files[key] for key in keys):
+                yield Picture(read_file(file), file.relative_to(self.settings.path).as_posix(), str(file))
             return
         identities, samples, rows = (column.tolist() for column in self.rows)
         places = dict(zip(zip(identities, samples, strict=True), rows, strict=True))
-        data = self.parquet.encoded([places[key] for key in keys])
-        for (identity, sample), image in zip(keys, data, strict=True):
-            yield image, f"{self.settings.path}: identity {identity}, sample {sample}"
+        wanted = [places[key] for key in keys]
+        for (identity, sample), row, data in zip(keys, wanted, self.parquet.encoded(wanted), strict=True):
+            yield Picture(data, self.names[row], f"{self.settings.path}: identity {identity}, sample {sample}")
 
 
 def square(image: Images, size_px: int) -> Images:

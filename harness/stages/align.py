@@ -58,6 +58,7 @@ def add_aligned(writer: ShardWriter, batch: ImageBatch, aligned: AlignedBatch, c
             box=_known(aligned.boxes[row]),
             score=float(aligned.scores[row]) if np.isfinite(aligned.scores[row]) else None,
             attributes={name: float(column[row]) for name, column in batch.attributes.items()},
+            name=batch.names[row] if batch.names else "",
         )
 
 

@@ -26,6 +26,7 @@ from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
 from harness.errors import DataError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.faces.landmarks import as_crops
 from harness.graph import ProtocolStage
 from harness.stages import protocol as protocol_stage
 from harness.stages.images import SHARD_ITEMS
@@ -55,7 +56,7 @@ def face_set(protocol: FaceProtocol, folder: Path) -> FaceSet:
     run, aligner, crop = Run(0), LandmarksAligner(), Crop("arcface", 16)
     writer = ShardWriter(folder, 0)
     for batch in protocol.sample(protocol.plan(run), run):
-        made = aligner.align(batch, crop, run)
+        made = aligner.align(as_crops(batch), crop, run)
         assert made.reasons == [None] * len(batch)
         assert np.array_equal(made.images, batch.images), "an aligned crop is not warped again"
         for row in range(len(batch)):
@@ -115,8 +116,9 @@ def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
     Image.new("RGB", (96, 112)).save(buffer, "PNG")
     write_bin(wide, [*faces[:23], buffer.getvalue()], SAME)
     protocol = BinProtocol(BinSettings(path=wide))
-    with pytest.raises(DataError, match="image 23: it has 96 x 112 px; expected a square ArcFace crop"):
-        list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+    batches = list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+    with pytest.raises(DataError, match="images/000023: it has 96 x 112 px; expected a square ArcFace crop"):
+        [as_crops(batch) for batch in batches]
 
 
 def test_crops_of_another_size_are_resized(tmp_path: Path, encode: object) -> None:
@@ -125,7 +127,7 @@ def test_crops_of_another_size_are_resized(tmp_path: Path, encode: object) -> No
     batches = list(protocol.sample(protocol.plan(Run(0)), Run(0)))
     assert [batch.images.shape[:2] for batch in batches] == [(3, 16), (1, 24)]
     for batch in batches:
-        made = LandmarksAligner().align(batch, Crop("arcface", 32), Run(0))
+        made = LandmarksAligner().align(as_crops(batch), Crop("arcface", 32), Run(0))
         assert made.images.shape[1:] == (32, 32, 3)
         corner = made.images[:, :2, :2].astype(int) - batch.images[:, :1, :1]
         assert made.images.any(axis=(1, 2, 3)).all()
