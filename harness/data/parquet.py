@@ -87,6 +87,12 @@ class ParquetImages:
             raise DataError(f"{path}: {' '.join(text.split())}") from error
         return file
 
+    def _file(self, path: Path) -> pq.ParquetFile:
+        """An open file; its footer is read once while groups are read in order."""
+        if self._last[0] != path:
+            self._last = path, self._open(path)
+        return self._last[1]
+
     def place(self, row: int) -> str:
         """Names a row in messages."""
         file = int(np.searchsorted(self._firsts, row, side="right")) - 1
@@ -111,22 +117,40 @@ class ParquetImages:
             raise DataError(f"{self.files[0].parent}: {len(found):,} values of {name} in {len(self):,} rows")
         return found
 
-    def names(self) -> list[str]:
-        """``image.path`` of every row; empty where there is none.
+    def names(self, rows: Iterable[int] | None = None) -> list[str]:
+        """``image.path`` of some rows (default: all); empty where there is none.
 
         Raises:
             DataError: a file is damaged, or a name is no name.
         """
-        found: list[str] = []
-        known: dict[str, str] = {}  # a name that repeats is kept once
-        for group in range(len(self._groups)):
-            for batch in self._batches(group, "image.path"):
-                for image in batch.column(0):
-                    name = (image.as_py() or {}).get("path")
-                    if name is not None and len(name) > MAX_PATH:
-                        raise DataError(f"{self.place(len(found))}: image.path has more than {MAX_PATH:,} characters")
-                    found.append("" if name is None else known.setdefault(name, name))
+        if rows is None:
+            return [name for group in range(len(self._groups)) for name in self._names(group)]
+        groups: dict[int, list[str]] = {}
+        found = []
+        for row in rows:
+            group = int(np.searchsorted(self._starts, row, side="right")) - 1
+            if group not in groups:
+                groups[group] = list(self._names(group))
+            found.append(groups[group][row - int(self._starts[group])])
         return found
+
+    def _names(self, group: int) -> Iterator[str]:
+        row, end = self._starts[group : group + 2].tolist()
+        if not self._has_paths(group):
+            yield from [""] * (end - row)
+            return
+        known: dict[str, str] = {}  # a name that repeats is kept once
+        for batch in self._batches(group, "image.path"):
+            for image in batch.column(0):
+                name = (image.as_py() or {}).get("path") or ""
+                if len(name) > MAX_PATH:
+                    raise DataError(f"{self.place(row)}: image.path has more than {MAX_PATH:,} characters")
+                yield known.setdefault(name, name)
+                row += 1
+
+    def _has_paths(self, group: int) -> bool:
+        schema = self._file(self.files[self._groups[group][0]]).schema_arrow
+        return "path" in [field.name for field in schema.field("image").type]
 
     def attempts(self) -> Iterator[bytes | DataError]:
         """Every image, or what is wrong with it."""
@@ -179,9 +203,7 @@ class ParquetImages:
         place, number = self._groups[group]
         path = self.files[place]
         try:
-            if self._last[0] != path:  # a footer is read once while groups are read in order
-                self._last = path, self._open(path)
-            file = self._last[1]
+            file = self._file(path)
             rows = _rows_at_once(file, path, number, column)
             yield from file.iter_batches(rows, row_groups=[number], columns=[column])
         except (OSError, pa.ArrowException) as error:
