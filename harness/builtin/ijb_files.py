@@ -16,6 +16,7 @@ from pydantic import Field
 from harness.components import FaceProtocol, ImageBatch, License, Run, SamplePlan, Settings, TemplateSet
 from harness.data.ijb import IJBFolder, Release
 from harness.data.pictures import decode, read_file
+from harness.data.published import differs
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
@@ -48,6 +49,11 @@ class _IJBFiles(FaceProtocol):
         """What files and images hold instead of their place."""
         return {"content": self.folder.content()}
 
+    def remarks(self) -> list[str]:
+        """Whether it is the release as published."""
+        same = self.folder.pairs.same
+        return differs(self.release, int(same.sum()), int((~same).sum()))
+
     def plan(self, run: Run) -> SamplePlan:
         """Every image, in the order of the files; the column ``row`` is its place there."""
         identities = self.folder.subjects[self.folder.faces.template]
@@ -60,7 +66,8 @@ class _IJBFiles(FaceProtocol):
             file = self.folder.image(row)
             image = decode(read_file(file), str(file))
             one = plan.rows(at, at + 1)
-            yield ImageBatch(one.identities, one.samples, image[None], self.folder.faces.landmarks[row : row + 1])
+            points = self.folder.faces.landmarks[row : row + 1]
+            yield ImageBatch(one.identities, one.samples, image[None], points, names=[file.name])
 
     def pairs(self, faces: FaceSet, run: Run) -> TemplateSet:
         """The templates and the listed pairs; the faces are in the order of the files."""

@@ -26,7 +26,7 @@ class ImagesSettings(Settings):
     path: Path = Field(description="a folder with one folder of images per identity, or with parquet files")
     identities: tuple[int, int] | None = Field(
         None,
-        description="take identities from this place to before that place, in numeric order and among those with enough "
+        description="take identities from this place to before that place, in numeric order, of those with enough "
         "images; default: all",
     )
     min_images: int = Field(1, ge=1, description="leave out identities with fewer images than this")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from harness.arrays import Doubles
+from harness.arrays import Doubles, Ints
 from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
@@ -61,19 +61,22 @@ class Verification(Evaluator):
 
     def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""
-        progress = run.progress(sum(len(faces) for faces, _ in given.pairs.values()), "images")
+        for name, (faces, pairs) in given.pairs.items():
+            _check_pairs(name, faces, pairs)
+        used = {name: np.unique(np.concatenate([pairs.a, pairs.b])) for name, (_, pairs) in given.pairs.items()}
+        progress = run.progress(sum(map(len, used.values())), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
         tables: dict[str, dict[str, NDArray[Any]]] = {}
         for name, (faces, pairs) in given.pairs.items():
-            _check_pairs(name, faces, pairs)
-            embeddings = embed_faces(given.recognizer, faces, self.settings.flip_test, progress.advance)
+            embeddings = embed_faces(given.recognizer, faces, used[name], self.settings.flip_test, progress.advance)
             if not np.isfinite(embeddings).all():
                 bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
                 raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
             table = listed_pairs(faces, pairs)
             distances = np.full(len(table["a"]), FARTHEST)  # lost pairs are behind the others
-            distances[: len(pairs.a)] = squared_distances(embeddings[pairs.a], embeddings[pairs.b])
+            sides = (embeddings[np.searchsorted(used[name], side)] for side in (pairs.a, pairs.b))
+            distances[: len(pairs.a)] = squared_distances(*sides)
             found, points = self._score(name, table, distances, _missing(faces, pairs), run)
             metrics += found + list(found_faces(name, faces, pairs.lost))
             tables |= {f"{name}-pairs": table, f"{name}-operating-points": points}
@@ -132,10 +135,12 @@ def found_faces(name: str, faces: FaceSet, lost: LostPairs | None) -> Iterator[M
         yield Metric(f"{name}/faces_found", len(faces) / count, count, benchmark=name, note=note, **shown)
 
 
-def embed_faces(recognizer: Recognizer, faces: FaceSet, flip: bool, advance: Any = lambda count: None) -> Doubles:
-    """Unit embeddings of all faces, float64 [N, D]; with ``flip``, of the sum of plain and mirrored raw embeddings."""
+def embed_faces(
+    recognizer: Recognizer, faces: FaceSet, which: Ints, flip: bool, advance: Any = lambda count: None
+) -> Doubles:
+    """Unit embeddings of faces by position, float64; with ``flip``, of the sum of plain and mirrored raw embeddings."""
     parts = [np.zeros((0, recognizer.width))]
-    for batch in faces.batches(_BATCH):
+    for batch in faces.batches(_BATCH, which):
         plain = recognizer.embed(batch.images)
         parts.append(flip_fused(plain, recognizer.embed(batch.images[:, :, ::-1])) if flip else unit(plain))
         advance(len(batch))

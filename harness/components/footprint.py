@@ -30,13 +30,13 @@ def _operations(function: Callable[[torch.Tensor], Any], x: torch.Tensor) -> lis
 
     sizes = []
 
-    class Count(TorchDispatchMode):
+    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             tensors = [each for each in tree_leaves([args, kwargs, out]) if isinstance(each, torch.Tensor)]
             sizes.append(sum(each.numel() * each.element_size() for each in tensors))
             return out
 
-    with torch.no_grad(), Count():
+    with torch.no_grad(), Count():  # type: ignore[no-untyped-call]
         function(x)
     return sizes

@@ -138,10 +138,15 @@ class FaceSet:
             raise DataError(f"{self.folder}: images of different sizes {sorted(sizes)}; give the source a size_px")
         return np.stack(images) if images else np.zeros((0, self.crop.size_px, self.crop.size_px, 3), np.uint8)
 
-    def _read(self, positions: Ints) -> list[Images]:
+    def encoded(self, positions: Ints) -> list[tuple[bytes, str]]:
+        """Encoded images by position, and what names each in errors.
+
+        Raises:
+            DataError: a shard is damaged.
+        """
         rows = self.rows[positions]
         shards, places = self._column("shard")[rows], self._column("row")[rows]
-        out: dict[int, Images] = {}
+        out: dict[int, tuple[bytes, str]] = {}
         for shard in np.unique(shards):
             path = self.folder / "shards" / f"{shard:05d}.parquet"
             here = np.flatnonzero(shards == shard)
@@ -150,8 +155,11 @@ class FaceSet:
             except (OSError, pa.ArrowInvalid) as error:
                 raise DataError(f"{path}: damaged shard ({error}); delete its artifact folder and run again") from error
             for position, image in zip(here, column.to_pylist(), strict=True):
-                out[int(position)] = decode_image(image["bytes"], f"{path}: {image['path']}")
+                out[int(position)] = image["bytes"], f"{path}: {image['path']}"
         return [out[position] for position in range(len(rows))]
+
+    def _read(self, positions: Ints) -> list[Images]:
+        return [decode_image(data, where) for data, where in self.encoded(positions)]
 
     def batches(self, size: int, which: Ints | None = None) -> Iterator[ImageBatch]:
         """Faces by position (default: all) in order, at most ``size`` at a time and of one image size per batch."""

@@ -31,7 +31,8 @@ def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
     report: Report = work.component.evaluate(given, work.run)
     digests = {name: str(work.protocol(name).manifest.details["digest"]) for name in work.protocol_names}
     digests[""] = _judging_rule(work, given, report)
-    metrics = [_record(metric, digests, stage) for metric in report.metrics]
+    remarks = {name: work.protocol(name).manifest.details.get("remarks", []) for name in work.protocol_names}
+    metrics = [_record(metric, digests, remarks.get(metric.benchmark, []), stage) for metric in report.metrics]
     _write_files(work, report)
     (work.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     content = digest([{name: metric[name] for name in _MEASURED} for metric in metrics])
@@ -62,8 +63,8 @@ def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> st
     return digest(rule)
 
 
-def _record(metric: Metric, digests: dict[str, str], stage: EvaluateStage) -> dict[str, Any]:
-    """The metric as a result file holds it."""
+def _record(metric: Metric, digests: dict[str, str], remarks: list[str], stage: EvaluateStage) -> dict[str, Any]:
+    """The metric as a result file holds it; ``remarks`` are of its protocol."""
     who = stage.component
     if not math.isfinite(metric.value):
         raise StageError(f"{who}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
@@ -72,7 +73,7 @@ def _record(metric: Metric, digests: dict[str, str], stage: EvaluateStage) -> di
     record = {field.name: getattr(metric, field.name) for field in dataclasses.fields(metric)}
     sure = record.pop("uncertainty")
     record |= dataclasses.asdict(sure)
-    record["note"] = "; ".join(filter(None, [sure.note, metric.note]))
+    record["note"] = "; ".join(filter(None, [sure.note, metric.note, *remarks]))
     record["name"] = _prefixed(metric.name, stage.looks_at, "/")
     if metric.pairs:
         record["pairs"] = _prefixed(metric.pairs, stage.looks_at, "-")

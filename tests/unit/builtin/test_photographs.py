@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from harness.data.transfer import export
+from harness.errors import InputError
 from harness.faceworld.render import render
 from harness.results import Result
 from tests.unit.in_process import run_suite
@@ -115,6 +117,49 @@ def test_jpegs_are_kept_as_they_are(aligned: tuple[Result, Path], photographs: P
     files = {file.read_bytes() for file in photographs.glob("*/*.jpg")}
     assert {image["bytes"] for image in shard} == files
     assert all(image["path"].endswith(".jpg") for image in shard)
+
+
+def test_a_source_is_paired_by_a_published_list(aligned: tuple[Result, Path], photographs: Path) -> None:
+    """The same pictures as a source: the same pairs, faces and scores; the source has pictures that no pair names."""
+    suite = aligned[1] / "listed.yaml"
+    text = SUITE.format(name="listed", path="", more="").replace("use: folder-pairs, path: ", "use: pairs, source: all")
+    text += f"sources: {{all: {{use: images, path: {photographs}}}}}\naligner: mtcnn\n"
+    suite.write_text(text.replace("source: all}", f"source: all, pairs: {photographs / 'pairs.txt'}}}"))
+    (result,) = run_suite(suite, aligned[1] / "listed")
+    assert result.status == "done", result.error
+    for name in ("photos/accuracy", "photos/tar_at_far_5e-1", "photos/faces_found"):
+        ours, other = result.metric(name), aligned[0].metric(name)
+        assert ours is not None
+        assert other is not None
+        assert (ours.value, ours.n, ours.note) == (other.value, other.n, other.note)
+    text = suite.read_text().replace("use: images", "use: faceworld, size_px: 32, identities: 2, per_identity: 2")
+    suite.write_text(text.replace(f", path: {photographs}}}", "}").replace("aligner: mtcnn", "aligner: landmarks"))
+    (failed,) = run_suite(suite, aligned[1] / "listed")
+    assert "were not read from files, so no list can name them; remove pairs" in failed.error
+
+
+def test_stored_faces_are_written_under_their_names(
+    aligned: tuple[Result, Path], photographs: Path, tmp_path: Path
+) -> None:
+    assert export(stored(aligned[1], "source"), tmp_path / "pictures") == 32
+    for file in photographs.glob("*/*.jpg"):
+        assert (tmp_path / "pictures" / file.relative_to(photographs)).read_bytes() == file.read_bytes()
+    assert export(stored(aligned[1], "align"), tmp_path / "crops") == 31
+    with Image.open(tmp_path / "crops" / "P0" / "P0_0001.png") as crop:
+        assert crop.size == (32, 32)
+    assert not (tmp_path / "crops" / "P1" / "P1_0002.png").exists()
+    with pytest.raises(InputError, match="it holds no faces; expected a folder such as runs/store/align/KEY"):
+        export(stored(aligned[1], "protocol"), tmp_path / "none")
+
+
+def test_another_number_of_pairs_than_published_is_told(aligned: tuple[Result, Path], photographs: Path) -> None:
+    result = run(photographs, aligned[1], ", aligner: mtcnn, benchmark: lfw", "counted")
+    metric = result.metric("photos/accuracy")
+    assert metric is not None
+    text = (
+        "24 genuine and 24 impostor pairs, lfw as published has 3,000 and 3,000: not comparable with published figures"
+    )
+    assert text in metric.note
 
 
 def test_photographs_are_refused_where_crops_are_expected(photographs: Path, tmp_path: Path) -> None:
