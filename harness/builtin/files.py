@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.arrays import Bools
 from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
 from harness.data.batches import Picture, read_batches
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
 from harness.data.pairlists import PairList, read_pairs
 from harness.data.pictures import read_file
-from harness.data.published import Benchmark, differs
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
 from harness.faces.landmarks import as_crops
@@ -35,15 +33,11 @@ if TYPE_CHECKING:
 _TERMS = License("the data set's own terms")
 
 
-_BENCHMARK = "the published benchmark that this is: other numbers of pairs are told with each metric"
-
-
 class BinSettings(Settings):
     """Which ``.bin`` file."""
 
     path: Path = Field(description="the verification file, such as lfw.bin, of aligned square crops")
     folds: int = Field(10, ge=2, le=100, description="contiguous parts in file order; the published protocol has 10")
-    benchmark: Benchmark | None = Field(None, description=_BENCHMARK)
 
 
 class BinProtocol(FaceProtocol):
@@ -71,10 +65,6 @@ class BinProtocol(FaceProtocol):
     def identity(self) -> dict[str, Any]:
         """What the file holds instead of its place."""
         return {"content": self.file.content(), "folds": self.settings.folds}
-
-    def remarks(self) -> list[str]:
-        """Whether it is the published benchmark that it is said to be."""
-        return _remarks(self.settings.benchmark, self.file.same)
 
     def size(self) -> tuple[int, int]:
         """The pairs of the file, of people it does not name."""
@@ -107,7 +97,6 @@ class FolderPairsSettings(Settings):
     )
     pairs: Path | None = Field(None, description="the list of pairs; default pairs.txt or pairs.csv in the folder")
     folds: int = Field(10, ge=2, le=100, description="parts of a list that brings no folds of its own")
-    benchmark: Benchmark | None = Field(None, description=_BENCHMARK)
 
 
 class FolderPairs(FaceProtocol):
@@ -133,10 +122,6 @@ class FolderPairs(FaceProtocol):
         for path in listed.files:
             state.update(hashlib.sha256(read_file(path)).digest())
         return {"content": state.hexdigest()}
-
-    def remarks(self) -> list[str]:
-        """Whether it is the published benchmark that it is said to be."""
-        return _remarks(self.settings.benchmark, self.listed.same)
 
     def size(self) -> tuple[int, int]:
         """The pairs of the list, and the people if it tells who is who."""
@@ -223,7 +208,3 @@ class RecordIOSource(Source):
 def _open_bin(path: Path, size: int, changed_ns: int) -> BinFile:
     """A worker draws many shards of one protocol and lists the file's images once; size and time tell a new file."""
     return BinFile(path)
-
-
-def _remarks(benchmark: str | None, same: Bools) -> list[str]:
-    return differs(benchmark, int(same.sum()), int((~same).sum())) if benchmark else []

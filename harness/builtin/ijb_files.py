@@ -16,7 +16,6 @@ from pydantic import Field
 from harness.components import FaceProtocol, ImageBatch, License, Run, SamplePlan, Settings, TemplateSet
 from harness.data.ijb import IJBFolder, Release
 from harness.data.pictures import decode, read_file
-from harness.data.published import differs
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
@@ -48,11 +47,6 @@ class _IJBFiles(FaceProtocol):
     def identity(self) -> dict[str, Any]:
         """What files and images hold instead of their place."""
         return {"content": self.folder.content()}
-
-    def remarks(self) -> list[str]:
-        """Whether it is the release as published."""
-        same = self.folder.pairs.same
-        return differs(self.release, int(same.sum()), int((~same).sum()))
 
     def plan(self, run: Run) -> SamplePlan:
         """Every image, in the order of the files; the column ``row`` is its place there."""

@@ -35,10 +35,6 @@ class Protocol(Component):
         """
         return None
 
-    def remarks(self) -> list[str]:
-        """What is told with each of its metrics, such as that a file is not the published one."""
-        return []
-
     def definition(self) -> dict[str, Any] | None:
         """What defines images that are drawn instead of read, such as renderer version, seed and size.
 

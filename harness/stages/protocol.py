@@ -63,7 +63,6 @@ def finish(work: Work[ProtocolStage]) -> dict[str, Any]:
     made["counts"]["pairs"] = len(pairs.a)
     if pairs.lost is not None:
         made["counts"]["lost_pairs"] = len(pairs.lost)
-    made["details"]["remarks"] = work.component.remarks()
     made["details"]["digest"] = digest([named, work.stage.options, _pairs_digest(listed, drawn)])
     return made
 
