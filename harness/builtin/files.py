@@ -1,4 +1,4 @@
-"""Protocols and sources that read the field's files: ``bin``, ``folder-pairs`` and ``recordio``.
+"""Protocols and sources that read the field's files: ``bin``, ``parquet-pairs``, ``folder-pairs`` and ``recordio``.
 
 Their faces are ArcFace crops already, so each comes with the reference landmarks as its own: the warp to the suite's
 crop is then the identity, or a resize, and nothing is detected.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +21,8 @@ from pydantic import Field
 from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
 from harness.data.batches import Picture, read_batches
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
-from harness.data.pairlists import PairList, read_pairs
+from harness.data.pairlists import PairList, balanced_folds, read_pairs
+from harness.data.parquet_pairs import ParquetPairFile
 from harness.data.pictures import read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
@@ -52,15 +54,19 @@ class BinProtocol(FaceProtocol):
     license = _TERMS
 
     @cached_property
-    def file(self) -> BinFile:
+    def file(self) -> BinFile | ParquetPairFile:
         """The file, opened."""
-        path, folds = self.settings.path, self.settings.folds
-        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        file = _open_bin(path, *state)
+        file, folds = self.open(), self.settings.folds
         if len(file.same) < folds:
             text = f"{len(file.same)} pairs do not fill {folds} folds; give fewer folds or more pairs"
             raise DataError(f"{file.path}: {text}")
         return file
+
+    def open(self) -> BinFile | ParquetPairFile:
+        """Open the file."""
+        path = self.settings.path
+        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        return _open_bin(path, *state)
 
     def identity(self) -> dict[str, Any]:
         """What the file holds instead of its place."""
@@ -87,6 +93,28 @@ class BinProtocol(FaceProtocol):
         """Images 2k and 2k + 1 are pair k."""
         first = np.arange(0, len(self.file), 2, dtype=np.int64)
         return PairSet(first, first + 1, self.file.same, contiguous_folds(len(first), self.settings.folds))
+
+
+class ParquetPairsSettings(Settings):
+    """Which parquet files."""
+
+    path: Path = Field(description="a parquet file, or a folder of such, with the columns image1, image2 and label")
+    folds: int = Field(10, ge=2, le=100, description="parts of the genuine and of the impostor pairs, in file order")
+
+
+class ParquetPairs(BinProtocol):
+    """Pairs of images in parquet, one per row, as on Hugging Face; of who is shown it says as little as a ``.bin``."""
+
+    Settings: ClassVar[type[Settings]] = ParquetPairsSettings
+
+    def open(self) -> ParquetPairFile:
+        """Open the files."""
+        return ParquetPairFile(self.settings.path)
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """Images 2k and 2k + 1 are pair k; the rows may be ordered by label."""
+        pairs = super().pairs(faces, run)
+        return replace(pairs, fold=balanced_folds(pairs.same, self.settings.folds))
 
 
 class FolderPairsSettings(Settings):

@@ -35,14 +35,17 @@ class ParquetImages:
     Args:
         files: the files.
         columns: the columns of whole numbers that they must have, beside ``image {bytes}``.
+        image: the column of the images.
         faults: what is wrong with a file is appended and the file left out; default: it is raised.
 
     Raises:
         DataError: a file is damaged, lacks a column, or claims more than its bytes account for.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str], faults: list[str] | None = None) -> None:
-        self.columns = columns
+    def __init__(
+        self, files: Sequence[Path], columns: Sequence[str], faults: list[str] | None = None, image: str = "image"
+    ) -> None:
+        self.columns, self.image = columns, image
         self._last: tuple[Path, Any] = (Path(), None)
         opened: list[tuple[Path, pq.ParquetFile]] = []
         for file in files:
@@ -77,13 +80,14 @@ class ParquetImages:
             file = pq.ParquetFile(path, buffer_size=1 << 20)
             schema = file.schema_arrow
             for name in self.columns:
-                if not pa.types.is_integer(schema.field(name).type):
+                kind = schema.field(name).type
+                if not pa.types.is_integer(kind) and not pa.types.is_boolean(kind):
                     raise TypeError(f"{name} is no whole number")
-            kind = schema.field("image").type.field("bytes").type
+            kind = schema.field(self.image).type.field("bytes").type
             if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
-                raise TypeError("image.bytes is no binary")
+                raise TypeError(f"{self.image}.bytes is no binary")
         except (OSError, KeyError, pa.ArrowException, AttributeError, ValueError, TypeError) as error:
-            text = f"expected parquet with {', '.join(self.columns)} and image {{bytes, path}} ({error})"
+            text = f"expected parquet with {', '.join(self.columns)} and {self.image} {{bytes, path}} ({error})"
             raise DataError(f"{path}: {' '.join(text.split())}") from error
         return file
 
@@ -111,7 +115,7 @@ class ParquetImages:
                 if values.null_count:
                     row = sum(map(len, parts)) + int(np.flatnonzero(values.is_null())[0])
                     raise DataError(f"{self.place(row)} lacks its {name}")
-                parts.append(values.to_numpy().astype(np.int64))
+                parts.append(values.to_numpy(zero_copy_only=False).astype(np.int64))
         found = np.concatenate(parts)
         if len(found) != len(self):
             raise DataError(f"{self.files[0].parent}: {len(found):,} values of {name} in {len(self):,} rows")
@@ -140,17 +144,17 @@ class ParquetImages:
             yield from [""] * (end - row)
             return
         known: dict[str, str] = {}  # a name that repeats is kept once
-        for batch in self._batches(group, "image.path"):
+        for batch in self._batches(group, f"{self.image}.path"):
             for image in batch.column(0):
                 name = (image.as_py() or {}).get("path") or ""
                 if len(name) > MAX_PATH:
-                    raise DataError(f"{self.place(row)}: image.path has more than {MAX_PATH:,} characters")
+                    raise DataError(f"{self.place(row)}: {self.image}.path has more than {MAX_PATH:,} characters")
                 yield known.setdefault(name, name)
                 row += 1
 
     def _has_paths(self, group: int) -> bool:
         schema = self._file(self.files[self._groups[group][0]]).schema_arrow
-        return "path" in [field.name for field in schema.field("image").type]
+        return "path" in [field.name for field in schema.field(self.image).type]
 
     def attempts(self) -> Iterator[bytes | DataError]:
         """Every image, or what is wrong with it."""
@@ -180,7 +184,7 @@ class ParquetImages:
         """One per row of the group, whatever is wrong with it."""
         row, end = self._starts[group : group + 2].tolist()
         try:
-            for batch in self._batches(group, "image.bytes"):
+            for batch in self._batches(group, f"{self.image}.bytes"):
                 for image in batch.column(0):
                     yield self._value((image.as_py() or {}).get("bytes"), row)
                     row += 1
@@ -228,4 +232,4 @@ def _rows_at_once(file: pq.ParquetFile, path: Path, group: int, column: str) -> 
         if total > most:
             text = f"{chunk.total_compressed_size:,} bytes of {column} claim to hold {total:,} and more"
             raise DataError(f"{path}: row group {group}: {text}; at most {most:,} are read")
-    return max(1, min(_BATCH, BATCH_BYTES // max(1, largest))) if column.startswith("image.") else _NUMBERS
+    return max(1, min(_BATCH, BATCH_BYTES // max(1, largest))) if "." in column else _NUMBERS

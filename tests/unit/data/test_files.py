@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -16,6 +18,8 @@ from harness.builtin.files import (
     BinSettings,
     FolderPairs,
     FolderPairsSettings,
+    ParquetPairs,
+    ParquetPairsSettings,
     RecordIOSettings,
     RecordIOSource,
 )
@@ -107,6 +111,39 @@ def test_a_bin_is_what_it_holds(bin_path: Path, faces: list[bytes]) -> None:
     assert BinProtocol(BinSettings(path=other, folds=5)).identity() != before
     write_bin(other, faces[::-1], SAME)
     assert BinProtocol(BinSettings(path=other)).identity() != before
+
+
+def parquet_pairs(path: Path, faces: list[bytes], labels: list[object]) -> Path:
+    sides = {f"image{side + 1}": [{"bytes": data, "path": None} for data in faces[side::2]] for side in (0, 1)}
+    pq.write_table(pa.table({**sides, "label": labels}), path, row_group_size=5)
+    return path
+
+
+@pytest.mark.parametrize("labels", [SAME, [int(same) for same in SAME]])
+def test_parquet_pairs(labels: list[object], tmp_path: Path, bin_path: Path, faces: list[bytes]) -> None:
+    protocol = ParquetPairs(ParquetPairsSettings(path=parquet_pairs(tmp_path / "x.parquet", faces, labels), folds=2))
+    check_source(protocol)
+    check_own_code(protocol)
+    found = face_set(protocol, tmp_path / "set")
+    pairs = protocol.pairs(found, Run(0))
+    assert pairs.same.tolist() == SAME
+    assert all(np.array_equal(image, decode(face, "")) for image, face in zip(found.images(), faces, strict=True))
+    for kind in (True, False):
+        assert pairs.fold[pairs.same == kind].tolist() == [0, 0, 0, 1, 1, 1]
+    same_as_bin = BinProtocol(BinSettings(path=bin_path, folds=2)).identity()
+    assert protocol.identity() == same_as_bin, "the same images and labels"
+
+
+def test_parquet_pairs_that_cannot_be_used(tmp_path: Path, faces: list[bytes]) -> None:
+    strange = parquet_pairs(tmp_path / "x.parquet", faces, [2, *map(int, SAME[1:])])
+    with pytest.raises(DataError, match=r"x.parquet: label 2; expected 1 \(same person\) or 0"):
+        ParquetPairs(ParquetPairsSettings(path=strange)).plan(Run(0))
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "y.parquet")
+    with pytest.raises(DataError, match=r"y.parquet: expected parquet with label and image1 \{bytes, path\}"):
+        ParquetPairs(ParquetPairsSettings(path=tmp_path / "y.parquet")).plan(Run(0))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: no parquet file in it"):
+        ParquetPairs(ParquetPairsSettings(path=tmp_path / "empty")).plan(Run(0))
 
 
 def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
