@@ -18,6 +18,7 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     import torch
 
+_PNG_SIGNATURE, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Fast PNG: the images are small and the store is local; content digests are over pixels, not over these bytes.
 _PNG_LEVEL = 1
 
@@ -27,6 +28,15 @@ def encode_png(image: Images) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue()
+
+
+def kept_suffix(data: bytes) -> str:
+    """The suffix of encoded images that are stored as they are: JPEG, PNG and WebP, which are small; else empty."""
+    if data.startswith(_JPEG_SIGNATURE):
+        return ".jpg"
+    if data.startswith(_PNG_SIGNATURE):
+        return ".png"
+    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
 
 
 def decode_image(data: bytes, where: str) -> Images:

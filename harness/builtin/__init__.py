@@ -72,6 +72,7 @@ def register_protocols(register: Register) -> None:
     register("fw-ijb", "harness.builtin.fw_ijb:FwIjb")
     register("pairs", "harness.builtin.pairs:SourcePairs")
     register("bin", "harness.builtin.files:BinProtocol")
+    register("parquet-pairs", "harness.builtin.files:ParquetPairs")
     register("folder-pairs", "harness.builtin.files:FolderPairs")
     register("ijbb", "harness.builtin.ijb_files:IJBB")
     register("ijbc", "harness.builtin.ijb_files:IJBC")

@@ -1,4 +1,4 @@
-"""Protocols and sources that read the field's files: ``bin``, ``folder-pairs`` and ``recordio``.
+"""Protocols and sources that read the field's files: ``bin``, ``parquet-pairs``, ``folder-pairs`` and ``recordio``.
 
 Their faces are ArcFace crops already, so each comes with the reference landmarks as its own: the warp to the suite's
 crop is then the identity, or a resize, and nothing is detected.
@@ -9,7 +9,8 @@ Letters: B images of a batch, P pairs, S side of an image in pixels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.arrays import Images
 from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
+from harness.data.batches import Picture, read_batches
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
-from harness.data.pairlists import PairList, read_pairs
-from harness.data.pictures import batches, decode, read_file
+from harness.data.pairlists import PairList, balanced_folds, read_pairs
+from harness.data.parquet_pairs import ParquetPairFile
+from harness.data.pictures import read_file
 from harness.data.recordio import RecordFile
 from harness.errors import DataError
-from harness.faces.crops import reference_landmarks
+from harness.faces.landmarks import as_crops
 from harness.stats.intervals import PairIdentities
 
 if TYPE_CHECKING:
@@ -52,15 +54,19 @@ class BinProtocol(FaceProtocol):
     license = _TERMS
 
     @cached_property
-    def file(self) -> BinFile:
+    def file(self) -> BinFile | ParquetPairFile:
         """The file, opened."""
-        path, folds = self.settings.path, self.settings.folds
-        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        file = _open_bin(path, *state)
+        file, folds = self.open(), self.settings.folds
         if len(file.same) < folds:
             text = f"{len(file.same)} pairs do not fill {folds} folds; give fewer folds or more pairs"
             raise DataError(f"{file.path}: {text}")
         return file
+
+    def open(self) -> BinFile | ParquetPairFile:
+        """Open the file."""
+        path = self.settings.path
+        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        return _open_bin(path, *state)
 
     def identity(self) -> dict[str, Any]:
         """What the file holds instead of its place."""
@@ -78,7 +84,10 @@ class BinProtocol(FaceProtocol):
     def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
         """Read the planned images."""
         indices = (plan.identities + plan.samples).tolist()
-        yield from aligned_batches(plan, self.file.images(indices), map(self.file.place, indices))
+        images = zip(indices, self.file.encoded(indices), strict=True)
+        yield from read_batches(
+            plan, (Picture(data, f"images/{index:06d}", self.file.place(index)) for index, data in images)
+        )
 
     def pairs(self, faces: FaceSet, run: Run) -> PairSet:
         """Images 2k and 2k + 1 are pair k."""
@@ -86,18 +95,42 @@ class BinProtocol(FaceProtocol):
         return PairSet(first, first + 1, self.file.same, contiguous_folds(len(first), self.settings.folds))
 
 
+class ParquetPairsSettings(Settings):
+    """Which parquet files."""
+
+    path: Path = Field(description="a parquet file, or a folder of such, with the columns image1, image2 and label")
+    folds: int = Field(10, ge=2, le=100, description="parts of the genuine and of the impostor pairs, in file order")
+
+
+class ParquetPairs(BinProtocol):
+    """Pairs of images in parquet, one per row, as on Hugging Face; of who is shown it says as little as a ``.bin``."""
+
+    Settings: ClassVar[type[Settings]] = ParquetPairsSettings
+
+    def open(self) -> ParquetPairFile:
+        """Open the files."""
+        return ParquetPairFile(self.settings.path)
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """Images 2k and 2k + 1 are pair k; the rows may be ordered by label."""
+        pairs = super().pairs(faces, run)
+        return replace(pairs, fold=balanced_folds(pairs.same, self.settings.folds))
+
+
 class FolderPairsSettings(Settings):
     """Which folder and list."""
 
-    path: Path = Field(description="the folder of the images, which are aligned square crops")
+    path: Path = Field(
+        description="the folder of the images: aligned square crops, or photographs if the protocol has an aligner"
+    )
     pairs: Path | None = Field(None, description="the list of pairs; default pairs.txt or pairs.csv in the folder")
-    folds: int = Field(10, ge=2, le=100, description="contiguous parts of a list that brings no folds of its own")
+    folds: int = Field(10, ge=2, le=100, description="parts of a list that brings no folds of its own")
 
 
 class FolderPairs(FaceProtocol):
-    """A folder of aligned crops with a list of pairs: LFW's ``pairs.txt``, or two paths and a label per line.
+    """A folder of images with a list of pairs, in the formats in which benchmarks publish them.
 
-    LFW's format names the people. From paths and labels alone, images that genuine pairs connect are one identity;
+    Some formats name the people. From paths and labels alone, images that genuine pairs connect are one identity;
     where an impostor pair contradicts that, evaluators see it and take the pairs as independent.
     """
 
@@ -134,7 +167,10 @@ class FolderPairs(FaceProtocol):
         keys = zip(listed.identities.tolist(), listed.samples.tolist(), strict=True)
         place = dict(zip(keys, listed.files, strict=True))
         files = [place[key] for key in zip(plan.identities.tolist(), plan.samples.tolist(), strict=True)]
-        yield from aligned_batches(plan, (decode(read_file(file), str(file)) for file in files), map(str, files))
+        root: Path = self.settings.path
+        yield from read_batches(
+            plan, (Picture(read_file(file), file.relative_to(root).as_posix(), str(file)) for file in files)
+        )
 
     def pairs(self, faces: FaceSet, run: Run) -> PairSet:
         """The pairs of the list."""
@@ -191,35 +227,12 @@ class RecordIOSource(Source):
         offsets = np.asarray(plan.items["offset"]).astype(np.int64).tolist()
         places = [self.file.place(offset) for offset in offsets]
         records = self.file.read_at(offsets)
-        images = (decode(record.data, place) for record, place in zip(records, places, strict=True))
-        yield from aligned_batches(plan, images, places)
+        names = [f"{who}/{sample}" for who, sample in zip(plan.identities.tolist(), plan.samples.tolist(), strict=True)]
+        named = zip(records, names, places, strict=True)
+        yield from map(as_crops, read_batches(plan, (Picture(record.data, *others) for record, *others in named)))
 
 
 @lru_cache(maxsize=4)
 def _open_bin(path: Path, size: int, changed_ns: int) -> BinFile:
     """A worker draws many shards of one protocol and lists the file's images once; size and time tell a new file."""
     return BinFile(path)
-
-
-def aligned_batches(plan: SamplePlan, images: Iterable[Images], places: Iterable[str]) -> Iterator[ImageBatch]:
-    """Aligned crops as batches with the reference landmarks; consecutive ones of one size share a batch.
-
-    Raises:
-        DataError: an image is not square, so it cannot be an ArcFace crop.
-    """
-    start = 0
-    for several in batches(map(_square, images, places)):
-        yield _batch(plan.rows(start, start + len(several)), several)
-        start += len(several)
-
-
-def _square(image: Images, place: str) -> Images:
-    height, width = image.shape[:2]
-    if height != width:
-        raise DataError(f"{place}: it has {width} x {height} px; expected a square ArcFace crop")
-    return image
-
-
-def _batch(plan: SamplePlan, images: list[Images]) -> ImageBatch:
-    points = reference_landmarks(images[0].shape[0]).astype(np.float32)
-    return ImageBatch(plan.identities, plan.samples, np.stack(images), np.repeat(points[None], len(images), axis=0))

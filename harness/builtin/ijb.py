@@ -6,6 +6,7 @@ Letters: N faces, T templates, P pairs, D embedding width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.arrays import Doubles, Ints
+from harness.builtin.verification import found_faces
 from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
@@ -28,6 +30,7 @@ from harness.stats.templates import (
     pair_scores,
     points_at_most,
     points_nearest,
+    points_table,
     tar_uncertainties,
 )
 from harness.stats.uncertainty import Uncertainty
@@ -35,7 +38,7 @@ from harness.stats.verification import rate_name
 
 if TYPE_CHECKING:
     from harness.components.given import Given
-    from harness.components.pairs import TemplateSet
+    from harness.components.pairs import LostPairs, TemplateSet
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
@@ -69,11 +72,14 @@ class IJB(Evaluator):
         for name, (faces, templates) in given.templates.items():
             _check(name, faces, templates)
             vectors = self._vectors(name, given.recognizer, faces, templates, progress.advance)
+            people, pairs = _subjects(faces, templates), templates
             scores = pair_scores(vectors, templates.a, templates.b)
-            found, more = self._score(name, faces, templates, scores, run)
-            metrics += found
+            if templates.lost is not None:
+                people, pairs, scores = _with_lost(people, templates, templates.lost, scores)
+            found, more = self._score(name, people, pairs, scores, run)
+            metrics += found + list(found_faces(name, faces, templates.lost))
             tables |= more
-            figures |= pair_figures(name, scores[templates.same], scores[~templates.same], FARS[0])
+            figures |= pair_figures(name, scores[pairs.same], scores[~pairs.same], FARS[0])
         return Report(metrics, figures, tables)
 
     def _vectors(
@@ -108,13 +114,12 @@ class IJB(Evaluator):
         return vectors
 
     def _score(
-        self, name: str, faces: FaceSet, templates: TemplateSet, scores: Doubles, run: Run
+        self, name: str, people: Ints | None, templates: TemplateSet, scores: Doubles, run: Run
     ) -> tuple[list[Metric], dict[str, dict[str, NDArray[Any]]]]:
         """Metrics of one protocol, and tables of its pairs and of its operating points."""
         same = templates.same
         genuine, impostor = scores[same], scores[~same]
         ours, reference = points_at_most(genuine, impostor), points_nearest(genuine, impostor)
-        people = _subjects(faces, templates)
         subjects = None if people is None else PairSubjects.known(people, templates.a, templates.b, same)
         rng = run.generator(f"ijb/{name}")
         sure = tar_uncertainties(ours, scores, same, subjects, rng, self.settings.replicates)
@@ -129,7 +134,9 @@ class IJB(Evaluator):
         if subjects is not None:
             table |= {"identity_a": subjects.a, "identity_b": subjects.b}
         table["score"] = scores.astype(np.float32)
-        return metrics, {f"{name}-pairs": table, f"{name}-operating-points": _points_table(ours, reference)}
+        rule = np.array(["at most"] * len(ours) + ["nearest"] * len(reference))
+        points = {"rule": rule, **points_table([*ours, *reference])}
+        return metrics, {f"{name}-pairs": table, f"{name}-operating-points": points}
 
     def _metric(
         self, name: str, rule: str, point: OperatingPoint, n: int, uncertainty: Uncertainty, **shown: Any
@@ -163,11 +170,17 @@ def _subjects(faces: FaceSet, templates: TemplateSet) -> Ints | None:
     return people if bool((people[templates.template] == faces.identities).all()) else None
 
 
-def _points_table(ours: list[OperatingPoint], reference: list[OperatingPoint]) -> dict[str, NDArray[Any]]:
-    points = [*ours, *reference]
-    return {
-        "rule": np.array(["at most"] * len(ours) + ["nearest"] * len(reference)),
-        "far": np.array([point.far for point in points]),
-        "measured_far": np.array([point.measured for point in points]),
-        "tar": np.array([point.tar for point in points]),
-    }
+def _with_lost(
+    people: Ints | None, templates: TemplateSet, lost: LostPairs, scores: Doubles
+) -> tuple[Ints | None, TemplateSet, Doubles]:
+    """Subjects, pairs and scores with the lost pairs behind them, each of two empty templates and scored lowest."""
+    first = len(templates) + np.arange(len(lost))
+    pairs = replace(
+        templates,
+        a=np.concatenate([templates.a, first]),
+        b=np.concatenate([templates.b, first + len(lost)]),
+        same=np.concatenate([templates.same, lost.same]),
+    )
+    if people is not None:
+        people = np.concatenate([people, lost.identity_a, lost.identity_b])
+    return people, pairs, np.concatenate([scores, np.full(len(lost), -1.0)])

@@ -70,7 +70,8 @@ class _IJBFiles(FaceProtocol):
             file = self.folder.image(row)
             image = decode(read_file(file), str(file))
             one = plan.rows(at, at + 1)
-            yield ImageBatch(one.identities, one.samples, image[None], self.folder.faces.landmarks[row : row + 1])
+            points = self.folder.faces.landmarks[row : row + 1]
+            yield ImageBatch(one.identities, one.samples, image[None], points, names=[file.name])
 
     def pairs(self, faces: FaceSet, run: Run) -> TemplateSet:
         """The templates and the listed pairs; the faces are in the order of the files."""

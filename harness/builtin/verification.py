@@ -5,11 +5,13 @@ Letters: N faces, P pairs, D embedding width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from harness.arrays import Doubles
 from harness.components.base import APACHE, Settings
@@ -19,22 +21,33 @@ from harness.errors import StageError
 from harness.faces.embedding import flipped_embeddings
 from harness.figures import pair_figures
 from harness.stats.intervals import PairIdentities, accuracy_uncertainty, tar_uncertainty
-from harness.stats.verification import fold_accuracies, rate_name, squared_distances, tar_at_far
+from harness.stats.templates import points_at_most, points_table
+from harness.stats.verification import FARTHEST, fold_accuracies, rate_name, squared_distances
 
 if TYPE_CHECKING:
     from harness.components.given import Given
-    from harness.components.pairs import PairSet
+    from harness.components.pairs import LostPairs, PairSet
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
 
 _MARGIN = 0.02  # accuracies that certainly differ by less count as equal
 
 
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _several(value: Any) -> Any:
+    """A single rate as several: both may stand in a suite."""
+    return (value,) if isinstance(value, int | float) else value
+
+
 class VerificationSettings(Settings):
     """Settings of ``verification``."""
 
     flip_test: bool = Field(True, description="add the embedding of the mirrored image; ArcFace reference: yes")
-    far: float = Field(0.01, gt=0, lt=1, description="false accept rate of the true accept rate that is reported")
+    far: Annotated[tuple[Rate, ...], BeforeValidator(_several), Field(min_length=1)] = Field(
+        (0.01,), description="false accept rates, one or several, at which true accept rates are reported"
+    )
     replicates: int = Field(1000, ge=100, le=100_000, description="bootstrap replicates of an interval")
 
 
@@ -47,54 +60,91 @@ class Verification(Evaluator):
 
     def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""
-        progress = run.progress(sum(len(faces) for faces, _ in given.pairs.values()), "images")
+        for name, (faces, pairs) in given.pairs.items():
+            _check_pairs(name, faces, pairs)
+        used = {name: np.unique(np.concatenate([pairs.a, pairs.b])) for name, (_, pairs) in given.pairs.items()}
+        progress = run.progress(sum(map(len, used.values())), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
         tables: dict[str, dict[str, NDArray[Any]]] = {}
         for name, (faces, pairs) in given.pairs.items():
-            _check_pairs(name, faces, pairs)
-            embeddings = flipped_embeddings(given.recognizer, faces, self.settings.flip_test, progress.advance)
+            embeddings = flipped_embeddings(
+                given.recognizer, faces, self.settings.flip_test, progress.advance, used[name]
+            )
             if not np.isfinite(embeddings).all():
                 bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
                 raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
-            distances = squared_distances(embeddings[pairs.a], embeddings[pairs.b])
-            found, table = self._score(name, faces, pairs, distances, run)
-            metrics += found
-            tables[f"{name}-pairs"] = table
-            figures |= pair_figures(name, table["score"][pairs.same], table["score"][~pairs.same])
+            table = listed_pairs(faces, pairs)
+            distances = np.full(len(table["a"]), FARTHEST)  # lost pairs are behind the others
+            sides = (embeddings[np.searchsorted(used[name], side)] for side in (pairs.a, pairs.b))
+            distances[: len(pairs.a)] = squared_distances(*sides)
+            found, points = self._score(name, table, distances, _missing(faces, pairs), run)
+            metrics += found + list(found_faces(name, faces, pairs.lost))
+            tables |= {f"{name}-pairs": table, f"{name}-operating-points": points}
+            figures |= pair_figures(name, table["score"][table["same"]], table["score"][~table["same"]])
         return Report(metrics, figures, tables)
 
     def _score(
-        self, name: str, faces: FaceSet, pairs: PairSet, distances: Doubles, run: Run
+        self, name: str, table: dict[str, NDArray[Any]], distances: Doubles, note: str, run: Run
     ) -> tuple[list[Metric], dict[str, NDArray[Any]]]:
-        """Metrics of one protocol and the table of its pairs."""
-        scores = 1 - distances / 2  # cosine similarity
-        folds = fold_accuracies(distances, pairs.same, pairs.fold)
-        tar = tar_at_far(scores, pairs.same, self.settings.far)
-        first, second = faces.identities[pairs.a], faces.identities[pairs.b]
-        identities = PairIdentities.known(first, second, pairs.same)
+        """Metrics of one protocol, and its operating points; the table of its pairs gains scores and decisions."""
+        same, fold, scores = table["same"], table["fold"], 1 - distances / 2  # cosine similarity
+        folds = fold_accuracies(distances, same, fold)
+        table |= {"score": scores, "correct": folds.correct}
+        identities = PairIdentities.known(table["identity_a"], table["identity_b"], same)
         rng, count = run.generator(f"verification/{name}"), self.settings.replicates
-        accuracy_at = accuracy_uncertainty(folds.correct, pairs.same, pairs.fold, identities, rng, count)
-        tar_at = tar_uncertainty(scores, pairs.same, self.settings.far, pairs.fold, identities, rng, count)
-        at = rate_name(self.settings.far)
+        accuracy_at = accuracy_uncertainty(folds.correct, same, fold, identities, rng, count)
         common: dict[str, Any] = {"benchmark": name, "unit": "fraction", "better": "higher", "ranked": True}
+        common["note"] = note
         shown: dict[str, Any] = {"title": name, "headline": True, "average": "average/accuracy", "margin": _MARGIN}
         shown |= {"std_folds": folds.std, "pairs": f"{name}-pairs"}
-        metrics = [
-            Metric(f"{name}/accuracy", folds.mean, len(distances), accuracy_at, **shown, **common),
-            Metric(f"{name}/tar_at_far_{at}", tar, len(distances), tar_at, title=f"{name} TAR@{at}", **common),
-        ]
-        table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b, "identity_a": first, "identity_b": second}
-        table |= {"same": pairs.same, "fold": pairs.fold, "score": scores, "correct": folds.correct}
-        return metrics, table
+        metrics = [Metric(f"{name}/accuracy", folds.mean, len(same), accuracy_at, **shown, **common)]
+        points = points_at_most(scores[same], scores[~same], self.settings.far)
+        for point in points:
+            sure = tar_uncertainty(scores, same, point.far, fold, identities, rng, count)
+            at = rate_name(point.far)
+            title = f"{name} TAR@{at}"
+            metrics.append(Metric(f"{name}/tar_at_far_{at}", point.tar, len(same), sure, title=title, **common))
+        return metrics, points_table(points)
+
+
+def listed_pairs(faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
+    """Columns of the listed pairs: faces, identities, labels and folds; lost pairs come last, with the face -1."""
+    table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b}
+    table |= {"identity_a": faces.identities[pairs.a], "identity_b": faces.identities[pairs.b]}
+    table |= {"same": pairs.same, "fold": pairs.fold}
+    if not pairs.lost:
+        return table
+    lost = {"a": np.full(len(pairs.lost), -1), "b": np.full(len(pairs.lost), -1), **asdict(pairs.lost)}
+    return {name: np.concatenate([column, lost[name]]) for name, column in table.items()}
+
+
+def _missing(faces: FaceSet, pairs: PairSet) -> str:
+    """What a reader must know of faces that were not found."""
+    if not pairs.lost:
+        return ""
+    missing = len(faces.items) - len(faces)
+    return f"{len(pairs.lost)} pairs with one of {missing} faces that were not found count as different people"
+
+
+def found_faces(name: str, faces: FaceSet, lost: LostPairs | None) -> Iterator[Metric]:
+    """The share of a protocol's faces that were found, where some could be lost."""
+    if lost is not None:
+        count = len(faces.items)
+        shown: dict[str, Any] = {"title": f"{name} found", "unit": "fraction", "better": "higher", "headline": True}
+        note = f"{len(lost)} pairs are lost" if lost else ""
+        yield Metric(f"{name}/faces_found", len(faces) / count, count, benchmark=name, note=note, **shown)
 
 
 def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:
-    genuine, count = int(pairs.same.sum()), len(pairs.same)
-    if genuine == 0 or genuine == count:
-        raise StageError(f"{name}: {genuine} genuine and {count - genuine} impostor pairs; expected both kinds")
-    if len(np.unique(pairs.fold)) < 2:
-        raise StageError(f"{name}: {count} pairs lie in one fold; expected at least 2 folds")
+    if not len(pairs.a) and pairs.lost:
+        raise StageError(f"{name}: of none of {len(pairs.lost)} pairs both faces were found; are they photographs?")
     highest = int(max(pairs.a.max(), pairs.b.max()))
     if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
         raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
+    listed = listed_pairs(faces, pairs)
+    genuine, count = int(listed["same"].sum()), len(listed["same"])
+    if genuine == 0 or genuine == count:
+        raise StageError(f"{name}: {genuine} genuine and {count - genuine} impostor pairs; expected both kinds")
+    if len(np.unique(listed["fold"])) < 2:
+        raise StageError(f"{name}: {count} pairs lie in one fold; expected at least 2 folds")

@@ -89,6 +89,16 @@ def unpack(source: Path, folder: Path) -> None:
     click.echo(visible(f"wrote {write(source, folder)} images to {folder}"))
 
 
+@data.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(artifact: Path, folder: Path) -> None:
+    """Write the faces of ARTIFACT, a folder of the store, into FOLDER under the names of the files they came from."""
+    from harness.data.transfer import export as write
+
+    click.echo(visible(f"wrote {write(artifact, folder)} images to {folder}"))
+
+
 def _summary_text(summary: Summary) -> str:
     lines = [f"{summary.path}: {summary.kind}, {summary.images:,} images"]
     if summary.identities is not None and summary.per_identity is not None:

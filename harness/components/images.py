@@ -6,7 +6,7 @@ Images are uint8 RGB arrays [B, H, W, 3] at every seam; what a model does inside
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,9 @@ class ImageBatch:
     ``landmarks`` float32 [B, 5, 2]: (x, y) of image-left eye, image-right eye, nose tip, image-left and image-right
     mouth corner in pixels, pixel centers at integers; None when unknown. ``attributes``: float32 [B] each, such as
     ``yaw``, ``pitch``, ``roll`` in degrees and ``age`` in years.
+
+    What was read from files says so: ``names`` are their paths below the data set's folder, and ``encoded`` their bytes
+    where the images are these files' pixels, unchanged. Both are empty for what was drawn.
     """
 
     identities: Ints
@@ -29,6 +32,8 @@ class ImageBatch:
     images: Images
     landmarks: Floats | None = None
     attributes: Mapping[str, Floats] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    encoded: Sequence[bytes] = ()
 
     def __len__(self) -> int:
         return len(self.identities)

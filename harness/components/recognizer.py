@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-EMBED_BATCH = 256
 # BatchNorm counts its batches, but with a fixed momentum nothing reads the counts. Published files hold them, ours not.
 COUNT = "num_batches_tracked"
+MAX_BATCH = 256  # images that are embedded at once
+# What the tensors of one operation may take together: a few of them live at a time, and convolutions copy their input.
+# It is no share of the memory that is free, since the last bits of an embedding depend on the batch.
+BATCH_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31}
 
 
 class Recognizer(Component):
@@ -52,12 +56,25 @@ class Recognizer(Component):
     def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
         """Take weights (strict: a missing, extra or misshapen tensor is a ``DataError`` with its name)."""
 
-    def embed(self, images: Images, batch_size: int = EMBED_BATCH) -> Floats:
+    @cached_property
+    def batch_size(self) -> int:
+        """How many images are embedded at once: a power of two that follows the largest operation of the network."""
+        import torch
+
+        from harness.components.footprint import bytes_per_image
+
+        size_px = self.takes.size_px
+        each = bytes_per_image(self.features, torch.zeros(1, 3, size_px, size_px, device=self.device))
+        fits = max(1, BATCH_BYTES[self.device.partition(":")[0]] // max(1, each))
+        return int(min(MAX_BATCH, 1 << (fits.bit_length() - 1)))
+
+    def embed(self, images: Images, batch_size: int | None = None) -> Floats:
         """Embed images without gradient.
 
         Args:
             images: uint8 RGB [N, S, S, 3] in the crop this recognizer takes; another size is resized bilinearly
                 (antialiased), since a view is a matter of content and not of pixels.
+            batch_size: how many at once; default: what the network's memory allows.
 
         Returns:
             float32 [N, D], not normalized.
@@ -67,6 +84,7 @@ class Recognizer(Component):
         from harness.coding import to_unit
 
         out = np.empty((len(images), self.width), dtype=np.float32)
+        batch_size = batch_size or self.batch_size
         with torch.no_grad():
             for start in range(0, len(images), batch_size):
                 x = to_unit(images[start : start + batch_size], self.takes.size_px).to(self.device)

@@ -1,4 +1,4 @@
-"""Lists of pairs over image files: LFW's ``pairs.txt``, two paths and a label per line, and ``pairs.csv``.
+"""Lists of pairs over image files, in the formats in which benchmarks publish them; see :func:`read_pairs`.
 
 Letters: N images, P pairs, K folds.
 """
@@ -6,22 +6,23 @@ Letters: N images, P pairs, K folds.
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from harness.arrays import Bools, Ints
 from harness.data.bins import contiguous_folds
-from harness.data.pictures import SUFFIXES
+from harness.data.finders import Files, Finder
 from harness.errors import DataError, InputError
 
 LISTS = ("pairs.txt", "pairs.csv")
 CSV_COLUMNS = ["a", "b", "same"]
 _LFW_HEAD = re.compile(r"[0-9]{1,12}(\s+[0-9]{1,12})?")
+_NUMBERED = re.compile(r"_?[0-9]+$")  # the number of a picture, behind a person's name
 _MAX_BYTES = 1 << 28
 
 
@@ -49,6 +50,7 @@ class _Listed:
     files: dict[Path, int] = field(default_factory=dict)
     people: list[str] = field(default_factory=list)  # per file, where the list names them
     pairs: list[tuple[int, int, bool]] = field(default_factory=list)
+    fold: list[int] = field(default_factory=list)  # per pair, where the list has folds
 
     def number(self, file: Path, person: str = "") -> int:
         if file not in self.files:
@@ -69,45 +71,93 @@ def find_list(folder: Path) -> Path:
     raise InputError(f"{folder}: no {' or '.join(LISTS)} in it; add one or name the list")
 
 
-def read_pairs(folder: Path, path: Path | None = None, folds: int = 10) -> PairList:
+def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) -> PairList:
     """Read a list of pairs; its format is recognized.
 
-    A ``.csv`` file has the columns a, b, same. A first line of one or two numbers starts LFW's format, which brings its
-    own folds. Else every line holds two paths and 1 (same person) or 0, separated by tabs, or by spaces where there are
-    no tabs. Paths are relative to ``folder``; files are not opened.
+    - A ``.csv`` file has the columns a, b, same.
+    - LFW's format (tech. report 07-49): a first line of one or two numbers, then ``NAME N1 N2`` or ``NAME1 N1 NAME2
+      N2``. Two numbers are folds, and pairs per fold and kind; one number (``pairsDevTest.txt``) brings no folds. RFW's
+      lists (arXiv 1812.00194) are such lines without the first one.
+    - CALFW's and CPLFW's lists (arXiv 1708.08197; Zheng and Deng, tech. report 18-01, 2018): two lines with a file and
+      a number for each pair, 0 for different people. Files are called after people: ``NAME_0001.jpg``.
+    - CFP's protocols (Sengupta et al., WACV 2016) are a folder, such as ``Protocol/Split/FP``, with ``same.txt`` and
+      ``diff.txt`` for each fold, which number the lines of ``Protocol/Pair_list_F.txt`` and ``Pair_list_P.txt``.
+    - Else every line holds two paths and 1 (same person) or 0, separated by tabs, or by spaces where there are no tabs.
+
+    Paths are relative to the folder of the images; files are not opened.
 
     Args:
-        folder: where the images lie.
-        path: the list; default ``pairs.txt`` or ``pairs.csv`` in ``folder``.
-        folds: K, for formats without folds: contiguous parts in the order of the list.
+        where: the folder of the images, or what finds them.
+        path: the list; default ``pairs.txt`` or ``pairs.csv`` in the folder.
+        folds: K, for formats without folds: contiguous parts of the genuine and of the impostor pairs.
 
     Raises:
         DataError: a line is not understood, names a file that is not there, or one that lies outside of the folder; or
             there are fewer pairs than folds.
     """
-    path = path or find_list(folder)
-    lines = _read_lines(path)
-    if not lines:
-        raise DataError(f"{path}: it lists no pair; expected at least one")
-    listed, finder, fold = _Listed(), _Finder(folder), None
-    if path.suffix.lower() == ".csv":
-        _read_csv(lines, path, listed, finder)
-    elif _LFW_HEAD.fullmatch(lines[0][1].strip()):
-        fold = _read_lfw(lines, path, listed, finder)
+    path = path or find_list(where if isinstance(where, Path) else Path())
+    finder, listed = Files(where) if isinstance(where, Path) else where, _Listed()
+    if path.is_dir():
+        _read_cfp(path, listed, finder)
     else:
-        for number, line in lines:
-            _add_paths(line.split("\t") if "\t" in line else line.split(), f"{path}: line {number}", listed, finder)
+        _read_file(path, listed, finder)
     if not listed.pairs:
         raise DataError(f"{path}: it lists no pair; expected at least one")
     a, b, same = (np.array(column) for column in zip(*listed.pairs, strict=True))
-    identities = _by_name(listed.people) if fold is not None else _components(len(listed.files), a[same], b[same])
-    if fold is None:
+    fold = np.array(listed.fold, dtype=np.int64)
+    if not len(fold):
         if len(a) < folds:
             raise DataError(f"{path}: {len(a)} pairs do not fill {folds} folds; give fewer folds or more pairs")
-        fold = contiguous_folds(len(a), folds)
+        fold = balanced_folds(same, folds)
+    identities = _by_name(listed.people) if all(listed.people) else _components(len(listed.files), a[same], b[same])
     return PairList(
         list(listed.files), a.astype(np.int64), b.astype(np.int64), same, fold, identities, _counters(identities)
     )
+
+
+def list_content(path: Path) -> str:
+    """Digest of a list's files: of one, or of all that belong to one of CFP's protocols."""
+    files = (
+        sorted(path.rglob("*.txt")) + sorted(path.parent.parent.glob("Pair_list_*.txt")) if path.is_dir() else [path]
+    )
+    lines = [_read_lines(file) for file in files]
+    return hashlib.sha256(repr(lines).encode()).hexdigest()
+
+
+def balanced_folds(same: Bools, folds: int) -> Ints:
+    """Fold of every pair, int64 [P]: contiguous parts of the genuine pairs and of the impostor pairs.
+
+    Where both are listed fold by fold these are the folds of the list, and where all genuine pairs come first, each
+    fold still has both kinds. With fewer pairs of a kind than folds, the folds are contiguous parts of the list.
+    """
+    if min(same.sum(), (~same).sum()) < folds:
+        return contiguous_folds(len(same), folds)
+    fold = np.empty(len(same), dtype=np.int64)
+    for kind in (same, ~same):
+        fold[kind] = contiguous_folds(int(kind.sum()), folds)
+    return fold
+
+
+def _read_file(path: Path, listed: _Listed, finder: Finder) -> None:
+    lines = _read_lines(path)
+    if not lines:
+        raise DataError(f"{path}: it lists no pair; expected at least one")
+    first = _fields(lines[0][1])
+    if path.suffix.lower() == ".csv":
+        _read_csv(lines, path, listed, finder)
+    elif _LFW_HEAD.fullmatch(lines[0][1].strip()):
+        _read_lfw(lines, path, listed, finder)
+    elif len(first) in (3, 4) and all(map(_is_number, first[1::2])):
+        _add_people(lines, path, listed, finder)
+    elif len(first) == 2 and _is_number(first[1]) and len(lines) > 1:
+        _read_halves(lines, path, listed, finder)
+    else:
+        for number, line in lines:
+            _add_paths(_fields(line), f"{path}: line {number}", listed, finder)
+
+
+def _fields(line: str) -> list[str]:
+    return [item.strip() for item in (line.split("\t") if "\t" in line else line.split())]
 
 
 def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, Bools]:
@@ -144,7 +194,7 @@ def _read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _read_csv(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: _Finder) -> None:
+def _read_csv(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: Finder) -> None:
     for (number, _), row in zip(lines[1:], _csv_rows(lines, path), strict=True):
         _add_paths(row, f"{path}: line {number}", listed, finder)
 
@@ -163,7 +213,7 @@ def _csv_rows(lines: list[tuple[int, str]], path: Path) -> list[list[str]]:
     return rows[1:]
 
 
-def _add_paths(fields: list[str], where: str, listed: _Listed, finder: _Finder) -> None:
+def _add_paths(fields: list[str], where: str, listed: _Listed, finder: Finder) -> None:
     first, second, same = _triple(fields, where)
     numbers = [listed.number(finder.path(item, where)) for item in (first, second)]
     listed.pairs.append((numbers[0], numbers[1], same))
@@ -176,11 +226,8 @@ def _triple(fields: list[str], where: str) -> tuple[str, str, bool]:
     return fields[0], fields[1], fields[2].lower() in ("1", "true")
 
 
-def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: _Finder) -> Ints:
-    """Read LFW's format; the fold of every pair.
-
-    The first line has the number of folds (none: 1) and of pairs per fold and kind.
-    """
+def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: Finder) -> None:
+    """Read LFW's format, whose first line has the number of folds (none: no folds) and of pairs per fold and kind."""
     head = [int(item) for item in lines[0][1].split()]
     folds, each = head if len(head) == 2 else (1, head[0])
     if folds < 1 or each < 1:
@@ -190,9 +237,15 @@ def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder:
     expected, rest = 2 * folds * each, lines[1:]
     if expected != len(rest):
         raise DataError(f"{path}: {len(rest)} pairs; its first line says {folds} folds of {each} + {each} pairs")
-    for number, line in rest:
-        where = f"{path}: line {number}"
-        fields = [item.strip() for item in (line.split("\t") if "\t" in line else line.split())]
+    _add_people(rest, path, listed, finder)
+    if len(head) == 2:
+        listed.fold = contiguous_folds(expected, folds).tolist()
+
+
+def _add_people(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: Finder) -> None:
+    """``NAME N1 N2`` or ``NAME1 N1 NAME2 N2``."""
+    for number, line in lines:
+        where, fields = f"{path}: line {number}", _fields(line)
         numbers = fields[1:] if len(fields) == 3 else fields[1::2]
         if len(fields) not in (3, 4) or not all(map(_is_number, numbers)):
             text = "expected NAME N1 N2 or NAME1 N1 NAME2 N2"
@@ -205,72 +258,57 @@ def _read_lfw(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder:
             for person, item in zip(people, numbers, strict=True)
         )
         listed.pairs.append((first, second, len(fields) == 3))
-    return contiguous_folds(expected, folds)
 
 
-class _Finder:
-    """Finds listed files in a folder, by name or by a person's name and number."""
+def _read_halves(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: Finder) -> None:
+    """Read CALFW's and CPLFW's format: each line has one image of a pair and the pair's label."""
+    if len(lines) % 2:
+        raise DataError(f"{path}: {len(lines)} lines; expected two for every pair")
+    for (number, line), (_, other) in zip(lines[::2], lines[1::2], strict=True):
+        where, fields = f"{path}: line {number}", [*_fields(line), *_fields(other)]
+        if len(fields) != 4 or fields[1] != fields[3] or not _is_number(fields[1]):
+            text = "expected a file and a number, the same in the next line"
+            raise DataError(f"{where}: {' '.join(fields)[:80]!r}; {text}")
+        first, second = (
+            listed.number(finder.path(name, where), _NUMBERED.sub("", Path(name).stem)) for name in fields[::2]
+        )
+        listed.pairs.append((first, second, int(fields[1]) != 0))
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._listings: dict[Path, dict[str, list[str]]] = {}
 
-    def path(self, text: str, where: str) -> Path:
-        """The file of a relative path."""
-        pure = PurePosixPath(text.replace("\\", "/"))
-        if not text or pure.is_absolute() or ".." in pure.parts or "\0" in text:
-            raise DataError(f"{where}: {text[:80]!r}; expected a path within the folder of the images")
-        here = self.folder
-        for part in pure.parts:
-            here /= self._entry(here, part, where)
-        return here
+def _read_cfp(path: Path, listed: _Listed, finder: Finder) -> None:
+    """Read CFP's format; the folder of a picture's folder is called after the person."""
+    lists = path.parent.parent
+    frontal = _numbered_files(lists / "Pair_list_F.txt")
+    second = _numbered_files(lists / "Pair_list_P.txt") if path.name.endswith("P") else frontal
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    for fold, (folder, name) in enumerate((folder, name) for folder in folders for name in ("same.txt", "diff.txt")):
+        for number, line in _read_lines(folder / name):
+            where, fields = f"{folder / name}: line {number}", [item.strip() for item in line.split(",")]
+            if len(fields) != 2 or fields[0] not in frontal or fields[1] not in second:
+                raise DataError(f"{where}: {line.strip()[:80]!r}; expected two numbers of the lists in {lists}")
+            files = [finder.path(frontal[fields[0]], where), finder.path(second[fields[1]], where)]
+            one, other = (listed.number(file, file.parent.parent.name) for file in files)
+            listed.pairs.append((one, other, name == "same.txt"))
+            listed.fold.append(fold // 2)
 
-    def numbered(self, person: str, number: int, where: str) -> Path:
-        """``NAME/NAME_0001`` or ``NAME/1``, with any suffix of an image."""
-        folder = self.path(person, where)
-        stems = {_normal(f"{person}_{number:04d}"), str(number), f"{number:04d}"}
-        found = [
-            name
-            for names in self._listing(folder).values()
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and _normal(Path(name).stem) in stems
-        ]
-        if len(found) != 1:
-            text = f"is there {len(found)} times ({', '.join(sorted(found)[:3])})" if found else "is not there"
-            raise DataError(f"{where}: image {number} of {person!r} {text}; expected {person}/{person}_{number:04d}.*")
-        return folder / found[0]
 
-    def _entry(self, folder: Path, name: str, where: str) -> str:
-        """The name of an entry as the disk has it: systems differ in how they compose accents."""
-        names = self._listing(folder).get(_normal(name), [])
-        if name in names:
-            return name
-        if len(names) > 1:
-            text = f"{name!r} is there {len(names)} times in {folder}, in other Unicode forms; rename one"
-            raise DataError(f"{where}: {text}")
-        if not names:
-            raise DataError(f"{where}: there is no {name!r} in {folder}")
-        return names[0]
-
-    def _listing(self, folder: Path) -> dict[str, list[str]]:
-        if folder not in self._listings:
-            listing: dict[str, list[str]] = {}
-            for entry in folder.iterdir() if folder.is_dir() else ():
-                listing.setdefault(_normal(entry.name), []).append(entry.name)
-            self._listings[folder] = listing
-        return self._listings[folder]
+def _numbered_files(path: Path) -> dict[str, str]:
+    """``NUMBER PATH`` per line; paths are relative to the list's folder, which lies in the data set's."""
+    found = {}
+    for number, line in _read_lines(path):
+        fields = _fields(line)
+        if len(fields) != 2 or not _is_number(fields[0]):
+            raise DataError(f"{path}: line {number}: {line.strip()[:80]!r}; expected a number and a path")
+        found[fields[0]] = fields[1].replace("\\", "/").removeprefix("../")
+    return found
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9
 
 
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _by_name(people: Iterable[str]) -> Ints:
-    return np.unique(np.array(list(people)), return_inverse=True)[1].astype(np.int64)
+def _by_name(people: Sequence[str]) -> Ints:
+    return np.unique(np.array(people), return_inverse=True)[1].astype(np.int64)
 
 
 def _components(count: int, a: Ints, b: Ints) -> Ints:

@@ -35,14 +35,17 @@ class ParquetImages:
     Args:
         files: the files.
         columns: the columns of whole numbers that they must have, beside ``image {bytes}``.
+        image: the column of the images.
         faults: what is wrong with a file is appended and the file left out; default: it is raised.
 
     Raises:
         DataError: a file is damaged, lacks a column, or claims more than its bytes account for.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str], faults: list[str] | None = None) -> None:
-        self.columns = columns
+    def __init__(
+        self, files: Sequence[Path], columns: Sequence[str], faults: list[str] | None = None, image: str = "image"
+    ) -> None:
+        self.columns, self.image = columns, image
         self._last: tuple[Path, Any] = (Path(), None)
         opened: list[tuple[Path, pq.ParquetFile]] = []
         for file in files:
@@ -77,15 +80,22 @@ class ParquetImages:
             file = pq.ParquetFile(path, buffer_size=1 << 20)
             schema = file.schema_arrow
             for name in self.columns:
-                if not pa.types.is_integer(schema.field(name).type):
+                kind = schema.field(name).type
+                if not pa.types.is_integer(kind) and not pa.types.is_boolean(kind):
                     raise TypeError(f"{name} is no whole number")
-            kind = schema.field("image").type.field("bytes").type
+            kind = schema.field(self.image).type.field("bytes").type
             if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
-                raise TypeError("image.bytes is no binary")
+                raise TypeError(f"{self.image}.bytes is no binary")
         except (OSError, KeyError, pa.ArrowException, AttributeError, ValueError, TypeError) as error:
-            text = f"expected parquet with {', '.join(self.columns)} and image {{bytes, path}} ({error})"
+            text = f"expected parquet with {', '.join(self.columns)} and {self.image} {{bytes, path}} ({error})"
             raise DataError(f"{path}: {' '.join(text.split())}") from error
         return file
+
+    def _file(self, path: Path) -> pq.ParquetFile:
+        """An open file; its footer is read once while groups are read in order."""
+        if self._last[0] != path:
+            self._last = path, self._open(path)
+        return self._last[1]
 
     def place(self, row: int) -> str:
         """Names a row in messages."""
@@ -105,28 +115,46 @@ class ParquetImages:
                 if values.null_count:
                     row = sum(map(len, parts)) + int(np.flatnonzero(values.is_null())[0])
                     raise DataError(f"{self.place(row)} lacks its {name}")
-                parts.append(values.to_numpy().astype(np.int64))
+                parts.append(values.to_numpy(zero_copy_only=False).astype(np.int64))
         found = np.concatenate(parts)
         if len(found) != len(self):
             raise DataError(f"{self.files[0].parent}: {len(found):,} values of {name} in {len(self):,} rows")
         return found
 
-    def names(self) -> list[str]:
-        """``image.path`` of every row; empty where there is none.
+    def names(self, rows: Iterable[int] | None = None) -> list[str]:
+        """``image.path`` of some rows (default: all); empty where there is none.
 
         Raises:
             DataError: a file is damaged, or a name is no name.
         """
-        found: list[str] = []
-        known: dict[str, str] = {}  # a name that repeats is kept once
-        for group in range(len(self._groups)):
-            for batch in self._batches(group, "image.path"):
-                for image in batch.column(0):
-                    name = (image.as_py() or {}).get("path")
-                    if name is not None and len(name) > MAX_PATH:
-                        raise DataError(f"{self.place(len(found))}: image.path has more than {MAX_PATH:,} characters")
-                    found.append("" if name is None else known.setdefault(name, name))
+        if rows is None:
+            return [name for group in range(len(self._groups)) for name in self._names(group)]
+        groups: dict[int, list[str]] = {}
+        found = []
+        for row in rows:
+            group = int(np.searchsorted(self._starts, row, side="right")) - 1
+            if group not in groups:
+                groups[group] = list(self._names(group))
+            found.append(groups[group][row - int(self._starts[group])])
         return found
+
+    def _names(self, group: int) -> Iterator[str]:
+        row, end = self._starts[group : group + 2].tolist()
+        if not self._has_paths(group):
+            yield from [""] * (end - row)
+            return
+        known: dict[str, str] = {}  # a name that repeats is kept once
+        for batch in self._batches(group, f"{self.image}.path"):
+            for image in batch.column(0):
+                name = (image.as_py() or {}).get("path") or ""
+                if len(name) > MAX_PATH:
+                    raise DataError(f"{self.place(row)}: {self.image}.path has more than {MAX_PATH:,} characters")
+                yield known.setdefault(name, name)
+                row += 1
+
+    def _has_paths(self, group: int) -> bool:
+        schema = self._file(self.files[self._groups[group][0]]).schema_arrow
+        return "path" in [field.name for field in schema.field(self.image).type]
 
     def attempts(self) -> Iterator[bytes | DataError]:
         """Every image, or what is wrong with it."""
@@ -156,7 +184,7 @@ class ParquetImages:
         """One per row of the group, whatever is wrong with it."""
         row, end = self._starts[group : group + 2].tolist()
         try:
-            for batch in self._batches(group, "image.bytes"):
+            for batch in self._batches(group, f"{self.image}.bytes"):
                 for image in batch.column(0):
                     yield self._value((image.as_py() or {}).get("bytes"), row)
                     row += 1
@@ -179,9 +207,7 @@ class ParquetImages:
         place, number = self._groups[group]
         path = self.files[place]
         try:
-            if self._last[0] != path:  # a footer is read once while groups are read in order
-                self._last = path, self._open(path)
-            file = self._last[1]
+            file = self._file(path)
             rows = _rows_at_once(file, path, number, column)
             yield from file.iter_batches(rows, row_groups=[number], columns=[column])
         except (OSError, pa.ArrowException) as error:
@@ -206,4 +232,4 @@ def _rows_at_once(file: pq.ParquetFile, path: Path, group: int, column: str) -> 
         if total > most:
             text = f"{chunk.total_compressed_size:,} bytes of {column} claim to hold {total:,} and more"
             raise DataError(f"{path}: row group {group}: {text}; at most {most:,} are read")
-    return max(1, min(_BATCH, BATCH_BYTES // max(1, largest))) if column.startswith("image.") else _NUMBERS
+    return max(1, min(_BATCH, BATCH_BYTES // max(1, largest))) if "." in column else _NUMBERS

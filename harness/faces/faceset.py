@@ -1,9 +1,9 @@
 """Face sets: images with identities in an artifact folder, as parquet that any reader opens.
 
 ``shards/*.parquet`` hold identity, sample and image {bytes, path}; ``items.parquet`` has one row per planned image, the
-failed ones included: identity, sample, status, reason, kept, shard, row, pixels (digest), landmarks, box, score, faces
-(how many were found), off_center (whether the middle of the picture lies outside the box) and attributes. A face set's
-*faces* are the items that are ok and kept.
+failed ones included: identity, sample, name (of the file it was read from), status, reason, kept, shard, row, pixels
+(digest), landmarks, box, score, faces (how many were found), off_center (whether the middle of the picture lies outside
+the box) and attributes. A face set's *faces* are the items that are ok and kept.
 
 Letters: N faces, H, W pixels.
 """
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.arrays import Bools, Floats, Images, Ints
-from harness.coding import decode_image, encode_png, pixel_digest, to_unit
+from harness.coding import decode_image, encode_png, kept_suffix, pixel_digest, to_unit
 from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.errors import DataError
@@ -62,6 +62,7 @@ _ITEM = {
     "kept": pa.bool_(),
     "shard": pa.int32(),
     "row": pa.int32(),
+    "name": pa.string(),
 }  # every further column is an attribute
 
 
@@ -99,6 +100,28 @@ class FaceSet:
         return {name: self._column(name)[self.rows].astype(np.float32) for name in names}
 
     @property
+    def places(self) -> Ints:
+        """Where each planned picture stands among the faces, int64 [items]; -1 where it is not."""
+        places = np.full(len(self.items), -1, dtype=np.int64)
+        places[self.rows] = np.arange(len(self))
+        return places
+
+    @property
+    def planned_identities(self) -> Ints:
+        """Whom each planned picture shows, int64 [items]."""
+        return self._column("identity")
+
+    @property
+    def names(self) -> list[str]:
+        """The file that each planned picture was read from, below its data set's folder; empty where there is none.
+
+        It has one entry per item, those included that were not found.
+        """
+        if "name" not in self.items.column_names:
+            return [""] * len(self.items)
+        return [name or "" for name in self.items["name"].to_pylist()]
+
+    @property
     def landmarks(self) -> Floats | None:
         """Five points (x, y) of every face in pixels, float32 [N, 5, 2]; None when some face has none."""
         column = self.items["landmarks"].take(pa.array(self.rows))
@@ -118,11 +141,8 @@ class FaceSet:
             raise DataError(f"{self.folder}: images of different sizes {sorted(sizes)}; give the source a size_px")
         return np.stack(images) if images else np.zeros((0, self.crop.size_px, self.crop.size_px, 3), np.uint8)
 
-    def _read(self, positions: Ints) -> list[Images]:
-        return [decode_image(data, where) for data, where in self.encoded(positions)]
-
     def encoded(self, positions: Ints) -> list[tuple[bytes, str]]:
-        """The PNG bytes of faces by position, each with its place in words.
+        """Encoded images by position, and what names each in errors.
 
         Raises:
             DataError: a shard is damaged.
@@ -141,9 +161,12 @@ class FaceSet:
                 out[int(position)] = image["bytes"], f"{path}: {image['path']}"
         return [out[position] for position in range(len(rows))]
 
+    def _read(self, positions: Ints) -> list[Images]:
+        return [decode_image(data, where) for data, where in self.encoded(positions)]
+
     def batches(self, size: int, which: Ints | None = None) -> Iterator[ImageBatch]:
         """Faces by position (default: all) in order, at most ``size`` at a time and of one image size per batch."""
-        landmarks, attributes = self.landmarks, self.attributes
+        landmarks, attributes, names = self.landmarks, self.attributes, self.names
         positions = np.arange(len(self)) if which is None else which
         for begin in range(0, len(positions), size):
             chunk = positions[begin : begin + size]
@@ -157,6 +180,7 @@ class FaceSet:
                     np.stack(images[first:last]),
                     None if landmarks is None else landmarks[part],
                     {name: column[part] for name, column in attributes.items()},
+                    [names[row] for row in self.rows[part]],
                 )
 
     def dataset(self) -> torch.utils.data.Dataset[tuple[torch.Tensor, int]]:
@@ -200,8 +224,15 @@ class ShardWriter:
         faces: int | None = None,
         off_center: bool | None = None,
         attributes: dict[str, float] | None = None,
+        name: str = "",
+        encoded: bytes = b"",
     ) -> None:
-        """Add one item; ``image`` is None when it failed, and then ``reason`` says why."""
+        """Add one item; ``image`` is None when it failed, and then ``reason`` says why.
+
+        ``encoded`` are the bytes that ``image`` was decoded from; JPEG, PNG and WebP are kept as they are, so that
+        a data set takes no more room here than before.
+        """
+        kept = kept_suffix(encoded)
         self._items.append(
             {
                 "identity": int(identity),
@@ -217,13 +248,14 @@ class ShardWriter:
                 "kept": image is not None,
                 "shard": self.index,
                 "row": -1 if image is None else len(self._images),
+                "name": name or None,
                 **(attributes or {}),
             }
         )
         if image is not None:
-            path = f"{identity}/{sample}.png"
+            data, path = encoded if kept else encode_png(image), f"{identity}/{sample}{kept or '.png'}"
             record = {"identity": int(identity), "sample": int(sample)}
-            self._images.append({**record, "image": {"bytes": encode_png(image), "path": path}})
+            self._images.append({**record, "image": {"bytes": data, "path": path}})
 
     def close(self) -> None:
         """Write both files; the image file last, by an atomic rename."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.components.base import Crop
 from harness.components.images import AlignedBatch, ImageBatch
+from harness.errors import DataError
 from harness.faces.crops import reference_landmarks
 from harness.faces.warp import similarity, warp
 
@@ -30,3 +33,18 @@ def align_by_landmarks(batch: ImageBatch, crop: Crop, supersample: bool = True) 
     unknown = np.full((count, 4), np.nan, np.float32)
     images = warp(batch.images, matrices, crop.size_px, supersample)
     return AlignedBatch(images, reasons, points, unknown, unknown[:, 0].copy())
+
+
+def as_crops(batch: ImageBatch) -> ImageBatch:
+    """Images taken for ArcFace crops: each with the reference landmarks of its size, so that a warp only resizes.
+
+    Raises:
+        DataError: an image is not square, so it cannot be such a crop.
+    """
+    height, width = batch.images.shape[1:3]
+    if height != width:
+        name = batch.names[0] if batch.names else f"identity {batch.identities[0]}, sample {batch.samples[0]}"
+        text = "expected a square ArcFace crop; photographs need an aligner"
+        raise DataError(f"{name}: it has {width} x {height} px; {text}")
+    points = reference_landmarks(height).astype(np.float32)
+    return replace(batch, landmarks=np.repeat(points[None], len(batch), axis=0))

@@ -33,7 +33,7 @@ from harness.graph import (
 from harness.plugins import registry
 from harness.store.keys import stage_key
 from harness.store.weights import WeightsInfo, read_info, weights_content
-from harness.suites.schema import ContextsEntry, ModelEntry, RecognizerEntry, Suite, Use
+from harness.suites.schema import ContextsEntry, ModelEntry, ProtocolEntry, RecognizerEntry, Suite, Use
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1
@@ -305,7 +305,11 @@ class Parts:
         cls = registry().load("protocols", entry.use)
         assert issubclass(cls, Protocol)
         self.fits_needs(entry.use, cls.needs, {"source": entry.source}, here)
-        source = self.aligned_source(entry.source, f"{here}.source") if entry.source else None
+        source: Stage | None = None
+        if entry.source:
+            source = self.aligned_source(entry.source, f"{here}.source", entry.aligner)
+        elif entry.aligner:
+            source = self.aligned(self.pictures(name, entry, here), entry.aligner, f"align protocol {name}")
         if name not in self.protocols:
             stage = ProtocolStage(
                 label=f"protocol {name}", settings=entry.settings, crop_px=self.suite.crop_px, source=_id(source)
@@ -315,6 +319,14 @@ class Parts:
             except (InputError, DataError) as error:
                 raise self.error(here, str(error)) from error
         return self.keep(self.protocols[name])
+
+    def pictures(self, name: str, entry: ProtocolEntry, key: str) -> SourceStage:
+        """A protocol's own pictures, as they are; only those that it pairs."""
+        try:
+            stage = SourceStage(label=f"pictures of protocol {name}", settings=entry.settings)
+            return self.add(stage, "protocols", entry.use)
+        except (InputError, DataError) as error:
+            raise self.error(key, str(error)) from error
 
 
 def demo_path(name: str) -> Path:

@@ -63,6 +63,7 @@ def add_aligned(writer: ShardWriter, batch: ImageBatch, aligned: AlignedBatch, c
             faces=None if aligned.faces is None else int(aligned.faces[row]),
             off_center=None if box is None else not covers_middle(box, width, height),
             attributes={name: float(column[row]) for name, column in batch.attributes.items()},
+            name=batch.names[row] if batch.names else "",
         )
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from harness.components.given import Given
 from harness.components.metric import Metric, Report
+from harness.data.published import PAIRS, differs
 from harness.errors import StageError, unknown
 from harness.graph import EvaluateStage
 from harness.stages.completeness import check_complete
@@ -32,11 +33,25 @@ def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
     report: Report = work.component.evaluate(given, work.run)
     digests = {name: str(work.protocol(name).manifest.details["digest"]) for name in work.protocol_names}
     digests[""] = _judging_rule(work, given, report)
-    metrics = [_record(metric, digests, stage) for metric in report.metrics]
+    remarks = _remarks(work, given)
+    metrics = [_record(metric, digests, remarks.get(metric.benchmark, []), stage) for metric in report.metrics]
     _write_files(work, report)
     (work.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     content = digest([{name: metric[name] for name in _MEASURED} for metric in metrics])
     return {"content": content, "counts": {"metrics": len(metrics)}, "details": {}}
+
+
+def _remarks(work: Work[EvaluateStage], given: Given) -> dict[str, list[str]]:
+    """By protocol, what is told with each of its metrics: that a published benchmark has other numbers of pairs."""
+    found = {}
+    for role in sorted(work.component.needs & {"pairs", "templates"}):
+        for name, (_, pairs) in getattr(given, role).items():
+            released = work.protocol(name).manifest.component
+            benchmark = released if released in PAIRS else name.lower()
+            listed = [pairs.same] if pairs.lost is None else [pairs.same, pairs.lost.same]
+            genuine, count = sum(int(same.sum()) for same in listed), sum(map(len, listed))
+            found[name] = differs(benchmark, genuine, count - genuine)
+    return found
 
 
 def _write_files(work: Work[EvaluateStage], report: Report) -> None:
@@ -66,8 +81,8 @@ def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> st
     return digest(rule)
 
 
-def _record(metric: Metric, digests: dict[str, str], stage: EvaluateStage) -> dict[str, Any]:
-    """The metric as a result file holds it."""
+def _record(metric: Metric, digests: dict[str, str], remarks: list[str], stage: EvaluateStage) -> dict[str, Any]:
+    """The metric as a result file holds it; ``remarks`` are of its protocol."""
     who = stage.component
     if not math.isfinite(metric.value):
         raise StageError(f"{who}: {metric.name} is {metric.value}; an evaluator gives finite numbers or an error")
@@ -76,7 +91,7 @@ def _record(metric: Metric, digests: dict[str, str], stage: EvaluateStage) -> di
     record = {field.name: getattr(metric, field.name) for field in dataclasses.fields(metric)}
     sure = record.pop("uncertainty")
     record |= dataclasses.asdict(sure)
-    record["note"] = "; ".join(filter(None, [sure.note, metric.note]))
+    record["note"] = "; ".join(filter(None, [sure.note, metric.note, *remarks]))
     record["name"] = _prefixed(metric.name, stage.looks_at, "/")
     if metric.pairs:
         record["pairs"] = _prefixed(metric.pairs, stage.looks_at, "-")

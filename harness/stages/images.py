@@ -127,6 +127,8 @@ def add_batch(writer: ShardWriter, batch: ImageBatch) -> None:
             batch.images[row],
             landmarks=None if batch.landmarks is None else batch.landmarks[row],
             attributes={name: float(column[row]) for name, column in batch.attributes.items()},
+            name=batch.names[row] if batch.names else "",
+            encoded=batch.encoded[row] if batch.encoded else b"",
         )
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from harness.arrays import Floats, Ints
 from harness.components.base import Crop
 from harness.components.model import Model
-from harness.components.pairs import PairSet, TemplateSet
+from harness.components.pairs import LostPairs, PairSet, TemplateSet
 from harness.faces.faceset import FaceSet
 from harness.plugins import registry
 from harness.stages.plans import read_plan
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer
 
 WEIGHTS_FILE = "weights.safetensors"
-PAIRS, TEMPLATES = "pairs.parquet", "templates.parquet"
+PAIRS, TEMPLATES, LOST = "pairs.parquet", "templates.parquet", "lost.parquet"
 
 
 def open_faces(artifact: Artifact, device: str = "cpu") -> FaceSet:
@@ -65,12 +64,15 @@ def open_protocol(
         kind, key = artifact.manifest.parents["source"].split("/")
         faces = open_faces(store.get(kind, key))
     pairs = _arrays(artifact.folder / PAIRS)
+    if (artifact.folder / LOST).exists():
+        pairs["lost"] = LostPairs(**_arrays(artifact.folder / LOST))
     if (artifact.folder / TEMPLATES).exists():
         return faces, TemplateSet(**_arrays(artifact.folder / TEMPLATES), **pairs), "templates"
     return faces, PairSet(**pairs), "pairs"
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path) -> dict[str, Any]:
+    """The columns of a table, by name."""
     table = pq.read_table(path)
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +139,15 @@ def points_at_most(genuine: Doubles, impostor: Doubles, fars: Sequence[float] = 
         over = [len(x) - np.searchsorted(x, threshold, side="right") for x in (rejected, accepted)]
         out.append(OperatingPoint(far, float(over[0] / len(rejected)), float(over[1] / len(accepted))))
     return out
+
+
+def points_table(points: Sequence[OperatingPoint]) -> dict[str, NDArray[Any]]:
+    """Operating points as columns: the rates asked for, the rates reached, and the true accept rates there."""
+    return {
+        "far": np.array([point.far for point in points]),
+        "measured_far": np.array([point.measured for point in points]),
+        "tar": np.array([point.tar for point in points]),
+    }
 
 
 def points_nearest(genuine: Doubles, impostor: Doubles, fars: Sequence[float] = FARS) -> list[OperatingPoint]:

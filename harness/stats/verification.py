@@ -12,6 +12,7 @@ import numpy as np
 from harness.arrays import AnyFloats, AnyInts, Bools, Doubles, Ints
 
 # Reference protocol (ArcFace and its descendants): squared distances of unit vectors lie in [0, 4].
+FARTHEST = 4.0  # of unit vectors
 THRESHOLDS: Doubles = np.arange(0, 4, 0.01)
 
 

@@ -65,7 +65,8 @@ class Resolver:
         out = dict(data)
         data = {**data, "sources": self.likenesses(data)}
         for section, (kind, entry) in _SECTIONS.items():
-            out[section] = {n: self.use(kind, entry, e, f"{section}.{n}") for n, e in self.table(data, section)}
+            entries = {n: self.with_aligner(e, f"{section}.{n}") for n, e in self.table(data, section)}
+            out[section] = {n: self.use(kind, entry, e, f"{section}.{n}") for n, e in entries.items()}
         out["recognizers"] = {n: self.recognizer(e, f"recognizers.{n}") for n, e in self.table(data, "recognizers")}
         out["models"] = {n: self.model(e, f"models.{n}") for n, e in self.table(data, "models")}
         out["rows"] = {n: self.row(n, e, out) for n, e in self.table(data, "rows")}

@@ -122,10 +122,14 @@ class RowEntry(Entry):
 
 
 class ProtocolEntry(Entry):
-    """A verification protocol; ``source`` names whose aligned faces it pairs, if it brings none of its own."""
+    """A verification protocol; ``source`` names whose aligned faces it pairs, if it brings none of its own.
+
+    ``aligner`` finds the faces in pictures that are no crops yet, or in the source's instead of the suite's aligner.
+    """
 
     use: str
     source: str = ""
+    aligner: Use | None = None
     settings: dict[str, Any] = {}
 
 

@@ -1,1 +1,1 @@
-"""FR training: heads, backbones, recipes, schedules, augmentation, choice of the epoch, and the one loop that runs them."""
+"""FR training: heads, backbones, recipes, schedules, augmentation, the choice of the epoch, and one loop for all."""

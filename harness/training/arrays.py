@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from harness.arrays import Images
-from harness.coding import pixel_digest
+from harness.coding import decode_image, pixel_digest
 from harness.components.run import Progress, Run
 from harness.errors import DataError, StageError, Stopped
 from harness.faces.faceset import FaceSet
@@ -31,6 +31,7 @@ from harness.store.artifacts import MANIFEST, Artifact, Manifest, Store, now
 from harness.store.keys import stage_key
 
 KIND, PIXELS = "decoded", "pixels.npy"
+_PNG = b"\x89PNG"
 DISK_SHARE = 0.25  # of the disk's free space (these files counted as free) that all of them may take
 GPU_SHARE = 0.4  # of a GPU's free memory that a dataset may take to be held there
 AHEAD = 3  # batches under way to a GPU while it computes
@@ -194,11 +195,11 @@ def _write(path: Path, faces: FaceSet, progress: Progress) -> None:
 
 
 def _decode(data: bytes, where: str, shape: tuple[int, ...], digest: bytes) -> Images:
-    """One PNG of a face set; by pyspng, which takes half of Pillow's time for the same pixels."""
+    """One image of a face set; a PNG by pyspng, which takes half of Pillow's time for the same pixels."""
     import pyspng
 
     try:
-        image: Images = pyspng.load(data)
+        image: Images = pyspng.load(data) if data.startswith(_PNG) else decode_image(data, where)
     except (RuntimeError, ValueError) as error:
         raise DataError(f"{where}: not a readable image ({error}); delete its artifact folder and run again") from error
     if image.shape != shape:

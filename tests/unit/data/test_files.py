@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -16,6 +18,8 @@ from harness.builtin.files import (
     BinSettings,
     FolderPairs,
     FolderPairsSettings,
+    ParquetPairs,
+    ParquetPairsSettings,
     RecordIOSettings,
     RecordIOSource,
 )
@@ -26,6 +30,7 @@ from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
 from harness.errors import DataError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
+from harness.faces.landmarks import as_crops
 from harness.graph import ProtocolStage
 from harness.stages import protocol as protocol_stage
 from harness.stages.images import SHARD_ITEMS
@@ -55,7 +60,7 @@ def face_set(protocol: FaceProtocol, folder: Path) -> FaceSet:
     run, aligner, crop = Run(0), LandmarksAligner(), Crop("arcface", 16)
     writer = ShardWriter(folder, 0)
     for batch in protocol.sample(protocol.plan(run), run):
-        made = aligner.align(batch, crop, run)
+        made = aligner.align(as_crops(batch), crop, run)
         assert made.reasons == [None] * len(batch)
         assert np.array_equal(made.images, batch.images), "an aligned crop is not warped again"
         for row in range(len(batch)):
@@ -108,6 +113,39 @@ def test_a_bin_is_what_it_holds(bin_path: Path, faces: list[bytes]) -> None:
     assert BinProtocol(BinSettings(path=other)).identity() != before
 
 
+def parquet_pairs(path: Path, faces: list[bytes], labels: list[object]) -> Path:
+    sides = {f"image{side + 1}": [{"bytes": data, "path": None} for data in faces[side::2]] for side in (0, 1)}
+    pq.write_table(pa.table({**sides, "label": labels}), path, row_group_size=5)
+    return path
+
+
+@pytest.mark.parametrize("labels", [SAME, [int(same) for same in SAME]])
+def test_parquet_pairs(labels: list[object], tmp_path: Path, bin_path: Path, faces: list[bytes]) -> None:
+    protocol = ParquetPairs(ParquetPairsSettings(path=parquet_pairs(tmp_path / "x.parquet", faces, labels), folds=2))
+    check_source(protocol)
+    check_own_code(protocol)
+    found = face_set(protocol, tmp_path / "set")
+    pairs = protocol.pairs(found, Run(0))
+    assert pairs.same.tolist() == SAME
+    assert all(np.array_equal(image, decode(face, "")) for image, face in zip(found.images(), faces, strict=True))
+    for kind in (True, False):
+        assert pairs.fold[pairs.same == kind].tolist() == [0, 0, 0, 1, 1, 1]
+    same_as_bin = BinProtocol(BinSettings(path=bin_path, folds=2)).identity()
+    assert protocol.identity() == same_as_bin, "the same images and labels"
+
+
+def test_parquet_pairs_that_cannot_be_used(tmp_path: Path, faces: list[bytes]) -> None:
+    strange = parquet_pairs(tmp_path / "x.parquet", faces, [2, *map(int, SAME[1:])])
+    with pytest.raises(DataError, match=r"x.parquet: label 2; expected 1 \(same person\) or 0"):
+        ParquetPairs(ParquetPairsSettings(path=strange)).plan(Run(0))
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "y.parquet")
+    with pytest.raises(DataError, match=r"y.parquet: expected parquet with label and image1 \{bytes, path\}"):
+        ParquetPairs(ParquetPairsSettings(path=tmp_path / "y.parquet")).plan(Run(0))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: no parquet file in it"):
+        ParquetPairs(ParquetPairsSettings(path=tmp_path / "empty")).plan(Run(0))
+
+
 def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
     with pytest.raises(DataError, match=r"faces.bin: 12 pairs do not fill 20 folds; give fewer folds or more pairs"):
         BinProtocol(BinSettings(path=bin_path, folds=20)).plan(Run(0))
@@ -115,8 +153,9 @@ def test_bins_that_cannot_be_used(bin_path: Path, faces: list[bytes]) -> None:
     Image.new("RGB", (96, 112)).save(buffer, "PNG")
     write_bin(wide, [*faces[:23], buffer.getvalue()], SAME)
     protocol = BinProtocol(BinSettings(path=wide))
-    with pytest.raises(DataError, match="image 23: it has 96 x 112 px; expected a square ArcFace crop"):
-        list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+    batches = list(protocol.sample(protocol.plan(Run(0)), Run(0)))
+    with pytest.raises(DataError, match="images/000023: it has 96 x 112 px; expected a square ArcFace crop"):
+        [as_crops(batch) for batch in batches]
 
 
 def test_crops_of_another_size_are_resized(tmp_path: Path, encode: object) -> None:
@@ -125,7 +164,7 @@ def test_crops_of_another_size_are_resized(tmp_path: Path, encode: object) -> No
     batches = list(protocol.sample(protocol.plan(Run(0)), Run(0)))
     assert [batch.images.shape[:2] for batch in batches] == [(3, 16), (1, 24)]
     for batch in batches:
-        made = LandmarksAligner().align(batch, Crop("arcface", 32), Run(0))
+        made = LandmarksAligner().align(as_crops(batch), Crop("arcface", 32), Run(0))
         assert made.images.shape[1:] == (32, 32, 3)
         corner = made.images[:, :2, :2].astype(int) - batch.images[:, :1, :1]
         assert made.images.any(axis=(1, 2, 3)).all()

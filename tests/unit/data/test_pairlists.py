@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness.data.pairlists import read_pairs
+from harness.data.finders import Named
+from harness.data.pairlists import PairList, read_pairs
 from harness.errors import DataError, HarnessError, InputError
+from tests.unit.data.conftest import Encode
 
 LFW = """\
 2\t2
@@ -162,3 +164,96 @@ def test_any_text(parts: list[str], name: str, tree: Path) -> None:
         assert named
     else:
         assert all(file.is_relative_to(tree) for file in listed.files)
+
+
+def labelled(listed: PairList) -> list[tuple[str, str, bool, int]]:
+    """(first file, second file, same, fold) of every pair."""
+    names = [file.name for file in listed.files]
+    columns = (listed.a.tolist(), listed.b.tolist(), listed.same.tolist(), listed.fold.tolist())
+    return [(names[a], names[b], same, fold) for a, b, same, fold in zip(*columns, strict=True)]
+
+
+def test_lfw_without_folds(tree: Path) -> None:
+    """``pairsDevTest.txt``: the number of pairs per kind, first the genuine ones; RFW leaves out the number as well."""
+    lines = ["Bo 1 2", "Bo 3 4", "Bo 1 Ann_Lee 1", "Bo 2 Ann_Lee 2"]
+    for text in ("\n".join(["2", *lines]), "\n".join(lines)):
+        (tree / "pairs.txt").write_text(text)
+        listed = read_pairs(tree, folds=2)
+        assert labelled(listed) == [
+            ("Bo_0001.png", "Bo_0002.png", True, 0),
+            ("Bo_0003.png", "Bo_0004.png", True, 1),
+            ("Bo_0001.png", "Ann_Lee_0001.png", False, 0),
+            ("Bo_0002.png", "Ann_Lee_0002.png", False, 1),
+        ], "every fold has both kinds"
+        assert listed.identities.tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_two_lines_for_a_pair(tmp_path: Path, encode: Encode) -> None:
+    """CALFW and CPLFW: files in one folder, called after people, and the label behind each of two lines."""
+    for number, name in enumerate(("Ann_Lee_0001", "Ann_Lee_0002", "Bo_0001")):
+        (tmp_path / f"{name}.jpg").write_bytes(encode(number, "JPEG"))
+    path = tmp_path / "pairs_CPLFW.txt"
+    path.write_text("Ann_Lee_0001.jpg 1\nAnn_Lee_0002.jpg 1\nAnn_Lee_0001.jpg 0\nBo_0001.jpg 0\n")
+    listed = read_pairs(tmp_path, path, folds=2)
+    expected = [("Ann_Lee_0001.jpg", "Ann_Lee_0002.jpg", True, 0), ("Ann_Lee_0001.jpg", "Bo_0001.jpg", False, 1)]
+    assert labelled(listed) == expected
+    assert listed.identities.tolist() == [0, 0, 1]
+    path.write_text("Ann_Lee_0001.jpg 1\nAnn_Lee_0002.jpg 0\n")
+    with pytest.raises(DataError, match=r"line 1: .*expected a file and a number, the same in the next line"):
+        read_pairs(tmp_path, path, folds=1)
+    path.write_text("Ann_Lee_0001.jpg 1\nAnn_Lee_0002.jpg 1\nBo_0001.jpg 0\n")
+    with pytest.raises(DataError, match="3 lines; expected two for every pair"):
+        read_pairs(tmp_path, path, folds=1)
+
+
+def test_cfp(tmp_path: Path, encode: Encode) -> None:
+    """CFP: pairs number the lines of two lists, whose paths start beside the list's folder."""
+    lists: dict[str, list[str]] = {"F": [], "P": []}
+    for person in ("001", "002"):
+        for side, letter, count in (("frontal", "F", 2), ("profile", "P", 1)):
+            for number in range(1, count + 1):
+                file = tmp_path / "Data" / "Images" / person / side / f"{number:02d}.jpg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(encode(number, "JPEG"))
+                lists[letter].append(f"{len(lists[letter]) + 1} ../{file.relative_to(tmp_path).as_posix()}")
+    for letter, lines in lists.items():
+        (tmp_path / "Protocol").mkdir(exist_ok=True)
+        (tmp_path / "Protocol" / f"Pair_list_{letter}.txt").write_text("\n".join(lines) + "\n")
+    pairs = {"FP/01/same": "1,1\n", "FP/01/diff": "1,2\n", "FP/02/same": "4,2", "FP/02/diff": "3,1"}
+    pairs |= {"FF/01/same": "1,2\n", "FF/01/diff": "1,3\n"}
+    for name, text in pairs.items():
+        file = tmp_path / "Protocol" / "Split" / f"{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def read(split: str) -> list[tuple[str, str, bool, int]]:
+        listed = read_pairs(tmp_path, tmp_path / "Protocol" / "Split" / split)
+        assert ((listed.identities[listed.a] == listed.identities[listed.b]) == listed.same).all()
+        short = ["/".join(file.parts[-3:]) for file in listed.files]
+        rows = zip(listed.a.tolist(), listed.b.tolist(), listed.same.tolist(), listed.fold.tolist(), strict=True)
+        return [(short[a], short[b], same, fold) for a, b, same, fold in rows]
+
+    assert read("FP") == [
+        ("001/frontal/01.jpg", "001/profile/01.jpg", True, 0),
+        ("001/frontal/01.jpg", "002/profile/01.jpg", False, 0),
+        ("002/frontal/02.jpg", "002/profile/01.jpg", True, 1),
+        ("002/frontal/01.jpg", "001/profile/01.jpg", False, 1),
+    ]
+    assert read("FF")[0] == ("001/frontal/01.jpg", "001/frontal/02.jpg", True, 0)
+    (tmp_path / "Protocol" / "Split" / "FP" / "01" / "same.txt").write_text("1,9\n")
+    with pytest.raises(DataError, match=r"same.txt: line 1: '1,9'; expected two numbers of the lists in"):
+        read("FP")
+
+
+def test_names_instead_of_files(tree: Path) -> None:
+    names = [file.relative_to(tree).as_posix() for file in sorted(tree.glob("*/*.png"))]
+    path = tree.parent / "list.txt"
+    path.write_text(unicodedata.normalize("NFD", LFW), encoding="utf-8")
+    by_file, by_name = read_pairs(tree, path), read_pairs(Named(names), path)
+    assert [tree / file for file in by_name.files] == by_file.files
+    assert labelled(by_name) == labelled(by_file)
+    path.write_text("Bo/Bo_0001.png Bo/Bo_0002.png 1\n")
+    with pytest.raises(DataError, match=r"line 1: no 'Bo/Bo_0001.png' in the source; expected one"):
+        read_pairs(Named(names[:4]), path, folds=1)
+    with pytest.raises(DataError, match=r"line 1: 2 pictures of the source are called 'Bo/Bo_0001.png'"):
+        read_pairs(Named(names * 2), path, folds=1)

@@ -311,7 +311,7 @@ def test_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = load_suite(path, [*given, "sources.photos={use: images, path: faces}", "sources.photos.path=faces"])
     assert suite.rows["negfacediff"].settings["w"] == 0.25
     assert suite.seeds == [7]
-    assert suite.evaluate[0].settings["far"] == 0.1
+    assert suite.evaluate[0].settings["far"] == [0.1]
     assert suite.dataset is not None
     assert suite.dataset.spare.images == 0
     assert suite.name == "other"
