@@ -20,8 +20,8 @@ _PLACES = {
     "harness.api": "compare leaderboard plan run",
     "harness.components": (
         "AlignedBatch Aligner AttributePredictor Component ContextLaw Crop Evaluator FaceProtocol FittedGenerator "
-        "Generator Given ImageBatch License Metric Model NoSettings PairSet Protocol Recognizer Report Request Run "
-        "SamplePlan Settings Source TemplateSet TrainableRecognizer Trainer Uncertainty"
+        "Generator Given ImageBatch License Metric Model NetworkRecognizer NoSettings PairSet Protocol Recognizer "
+        "Report Request Run SamplePlan Settings Source TemplateSet TrainableRecognizer Trainer Uncertainty"
     ),
     "harness.errors": "DataError HarnessError InputError StageError Stopped",
     "harness.hookspecs": "Register hookimpl",

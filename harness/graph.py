@@ -95,11 +95,12 @@ class SourceStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsStage(Stage):
-    """A weights file, taken into the store; ``path`` is where it lies on this machine."""
+    """A weights file, taken into the store; ``path`` is where it lies on this machine, or ``maker`` what writes it."""
 
     kind = "weights"
     content: str
     path: str = field(default="", metadata={_LOCAL: True})
+    maker: str = field(default="", metadata={_LOCAL: True})
 
 
 @dataclass(frozen=True, kw_only=True)

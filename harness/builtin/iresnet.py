@@ -53,15 +53,6 @@ class IResNet(TrainableRecognizer):
         """D, the width of an embedding."""
         return WIDTH
 
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Float [N, 3, 112, 112] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
-        out: torch.Tensor = self.network(x)
-        return out
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """The weights by name, without the counts of batches."""
-        return {name: value for name, value in self.network.state_dict().items() if not name.endswith(COUNT)}
-
     def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
         """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on.
 

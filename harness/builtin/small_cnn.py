@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from harness.components.base import APACHE, Crop, Settings
 from harness.components.recognizer import TrainableRecognizer
-from harness.errors import DataError
-
-if TYPE_CHECKING:
-    import torch
-
-# BatchNorm counts its batches, but with a fixed momentum nothing reads the count.
-_UNUSED = "num_batches_tracked"
 
 
 class SmallCNNSettings(Settings):
@@ -45,24 +37,3 @@ class SmallCNN(TrainableRecognizer):
         """D, the width of an embedding."""
         width: int = self.settings.width
         return width
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
-        out: torch.Tensor = self.network(x)
-        return out
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """The weights by name."""
-        return {name: value for name, value in self.network.state_dict().items() if not name.endswith(_UNUSED)}
-
-    def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
-        """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on."""
-        own = self.state()
-        for name in sorted(own.keys() | tensors.keys()):
-            got = tuple(tensors[name].shape) if name in tensors else "nothing"
-            expected = tuple(own[name].shape) if name in own else "nothing"
-            if got != expected:
-                raise DataError(f"small-cnn weights: {name} has {got}, expected {expected}; do the settings match?")
-        self.network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
-        self.network.to(device).eval().requires_grad_(False)
-        self.device = device

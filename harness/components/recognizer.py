@@ -10,12 +10,15 @@ import numpy as np
 
 from harness.arrays import Floats, Images
 from harness.components.base import Component, Crop
+from harness.errors import DataError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 EMBED_BATCH = 256
+# BatchNorm counts its batches, but with a fixed momentum nothing reads the count.
+_UNUSED = "num_batches_tracked"
 
 
 class Recognizer(Component):
@@ -39,7 +42,10 @@ class Recognizer(Component):
 
     @abstractmethod
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map images float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
+        """Map images float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized.
+
+        Their colors are in the order that ``takes.color`` names; :meth:`in_order` brings RGB into it.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
@@ -48,6 +54,10 @@ class Recognizer(Component):
     @abstractmethod
     def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
         """Take weights (strict: a missing, extra or misshapen tensor is a ``DataError`` with its name)."""
+
+    def in_order(self, x: torch.Tensor) -> torch.Tensor:
+        """RGB images [N, 3, S, S] with their colors in the order that ``features`` expects."""
+        return x.flip(1) if self.takes.color == "bgr" else x
 
     def embed(self, images: Images, batch_size: int = EMBED_BATCH) -> Floats:
         """Embed images without gradient.
@@ -67,15 +77,41 @@ class Recognizer(Component):
         with torch.no_grad():
             for start in range(0, len(images), batch_size):
                 x = to_unit(images[start : start + batch_size], self.takes.size_px).to(self.device)
-                out[start : start + len(x)] = self.features(x).float().cpu().numpy()
+                out[start : start + len(x)] = self.features(self.in_order(x)).float().cpu().numpy()
         return out
 
 
-class TrainableRecognizer(Recognizer):
-    """A recognizer that trainers can train.
+class NetworkRecognizer(Recognizer):
+    """A recognizer that is one torch module: a subclass makes ``network`` and says ``width``.
 
     Attributes:
-        network: what is trained; ``features`` calls it.
+        network: maps float [N, 3, S, S] in [-1, 1] to embeddings [N, D].
     """
 
     network: nn.Module
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
+        out: torch.Tensor = self.network(x)
+        return out
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights by name."""
+        return {name: value for name, value in self.network.state_dict().items() if not name.endswith(_UNUSED)}
+
+    def load(self, tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
+        """Take weights, strictly; they are frozen (gradients still reach the images) and evaluation mode is on."""
+        own = self.state()
+        for name in sorted(own.keys() | tensors.keys()):
+            got = tuple(tensors[name].shape) if name in tensors else "nothing"
+            expected = tuple(own[name].shape) if name in own else "nothing"
+            if got != expected:
+                who = type(self).__name__
+                raise DataError(f"{who} weights: {name} has {got}, expected {expected}; do the settings match?")
+        self.network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+        self.network.to(device).eval().requires_grad_(False)
+        self.device = device
+
+
+class TrainableRecognizer(NetworkRecognizer):
+    """A recognizer whose network trainers can train."""

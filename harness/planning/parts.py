@@ -5,7 +5,6 @@ Each is made once, on first need, and gets its key from everything its result de
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +30,8 @@ from harness.graph import (
 )
 from harness.plugins import registry
 from harness.store.keys import stage_key
-from harness.store.weights import WeightsInfo, read_info, weights_content
+from harness.store.shipped import find_weights
+from harness.store.weights import WeightsInfo
 from harness.suites.schema import ContextsEntry, ModelEntry, RecognizerEntry, Suite, Use
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
@@ -152,10 +152,10 @@ class Parts:
 
     def weights(self, text: str, key: str, role: str) -> tuple[WeightsStage, WeightsInfo]:
         """A weights file and what it says of itself."""
-        path = demo_path(text.removeprefix("demo:")) if text.startswith("demo:") else Path(text)
         try:
+            place = find_weights(text)
             if text not in self.files:
-                self.files[text] = read_info(path), weights_content(path)
+                self.files[text] = place.describe()
             info, content = self.files[text]
             if info.role == "recognizer":
                 registry().find("recognizers", info.kind)
@@ -164,7 +164,9 @@ class Parts:
         if info.role != role:
             raise self.error(f"{key}.weights", f"{text!r} holds a {info.role}, expected a {role}")
         described = info.model_dump(mode="json", exclude={"provenance"})
-        stage = WeightsStage(label=f"{role} {text}", settings=described, content=content, path=str(path))
+        stage = WeightsStage(
+            label=f"{role} {text}", settings=described, content=content, path=place.path, maker=place.maker
+        )
         return self.add(stage), info
 
     def recognizer(self, name: str, key: str) -> Stage:
@@ -309,15 +311,6 @@ class Parts:
             except (InputError, DataError) as error:
                 raise self.error(here, str(error)) from error
         return self.keep(self.protocols[name])
-
-
-def demo_path(name: str) -> Path:
-    """Where the weights that a distribution ships as ``demo:NAME`` lie."""
-    package, _, inner = registry().find("weights", name).target.partition(":")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"demo:{name}: its package {package} cannot be found; install it again")
-    return Path(next(iter(spec.submodule_search_locations))) / inner
 
 
 def same_weights(a: Stage, b: Stage) -> bool:

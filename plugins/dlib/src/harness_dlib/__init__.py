@@ -1,0 +1,13 @@
+"""dlib's face recognition network, its weights and its chip."""
+
+from harness.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_recognizers(register: Register) -> None:
+    register("dlib", "harness_dlib.recognizer:DlibResNet")
+
+
+@hookimpl
+def register_weights(register: Register) -> None:
+    register("dlib", "harness_dlib.published:write")
