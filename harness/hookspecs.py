@@ -31,6 +31,14 @@ def register_sources(register: Register) -> None:
 
 
 @hookspec
+def register_crops(register: Register) -> None:
+    """Offer crops that recognizers take (``harness.CropTemplate``), by the name that is their view.
+
+    The target is a value, not a class: ``register("dlib-chip", "harness_dlib.chip:CHIP")``.
+    """
+
+
+@hookspec
 def register_recognizers(register: Register) -> None:
     """Offer FR architectures (``harness.components.Recognizer``)."""
 

@@ -11,6 +11,11 @@ def register_sources(register: Register) -> None:
 
 
 @hookimpl
+def register_crops(register: Register) -> None:
+    register("arcface", "harness.faces.crops:ARCFACE_CROP")
+
+
+@hookimpl
 def register_recognizers(register: Register) -> None:
     register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
     register("iresnet", "harness.builtin.iresnet:IResNet")

@@ -1,4 +1,4 @@
-"""Protocols: evaluation faces, warped to the suite's crop by their known landmarks, and their pairs."""
+"""Protocols: evaluation faces, warped to a crop by their known landmarks, and their pairs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.components.pairs import PairSet, TemplateSet
 from harness.errors import StageError
+from harness.faces.crops import ARCFACE
 from harness.faces.faceset import FaceSet, ShardWriter
 from harness.faces.landmarks import align_by_landmarks
 from harness.graph import ProtocolStage
@@ -32,7 +32,7 @@ def prepare(work: Work[ProtocolStage]) -> dict[str, Any]:
 
 def shard(work: Work[ProtocolStage], index: int) -> None:
     """Draw one slice and warp it by its landmarks: protocol images never go through detection."""
-    crop = Crop("arcface", work.stage.crop_px)
+    crop = work.stage.crop
 
     def add(writer: ShardWriter, batch: ImageBatch) -> None:
         add_aligned(writer, batch, align_by_landmarks(batch, crop), crop)
@@ -49,8 +49,13 @@ def finish(work: Work[ProtocolStage]) -> dict[str, Any]:
     listed = _write_pairs(work, pairs, drawn=definition is not None)
     made["content"] = digest([made["content"], listed])
     made["counts"]["pairs"] = len(pairs.a)
-    made["details"]["digest"] = digest([named, work.stage.options, listed])
+    made["details"]["digest"] = digest([named, _crop_name(work.stage), listed])
     return made
+
+
+def _crop_name(stage: ProtocolStage) -> dict[str, Any]:
+    """What a protocol's digest says of its crop: results have it without the view where that is ``arcface``."""
+    return {"crop_px": stage.crop_px} | ({} if stage.view == ARCFACE else {"view": stage.view})
 
 
 def _source_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
@@ -61,11 +66,11 @@ def _source_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
 
 
 def _own_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
-    crop = {"view": "arcface", "size_px": work.stage.crop_px}
+    crop = {"view": work.stage.view, "size_px": work.stage.crop_px}
     made = describe_faces(work, join_shards(work), crop)
     if made["counts"]["rejected"]:
         raise StageError(f"{made['counts']['rejected']} protocol faces have no landmarks; a protocol may lose none")
-    return FaceSet(work.folder, Crop("arcface", work.stage.crop_px)), made
+    return FaceSet(work.folder, work.stage.crop), made
 
 
 def _write_pairs(work: Work[ProtocolStage], pairs: PairSet | TemplateSet, drawn: bool) -> str:

@@ -44,8 +44,8 @@ class WeightsInfo(BaseModel):
         kind: for a model its kind, such as ``latent-diffusion/1``; for a recognizer the name of its architecture.
         settings: plain values to rebuild the network from.
         view, size_px, color: the crop that a recognizer takes.
-        recognizer: identity of the recognizer that a model's contexts came from (:func:`recognizer_identity`); files of
-            earlier versions hold the content digest of its tensors, which says less.
+        recognizer: content digest of the recognizer that a model's contexts came from.
+        recognizer_took: how that recognizer took pictures (:func:`how_taken`); empty in files of earlier versions.
         provenance: who made it from what (suite entry, source, seed), for display.
     """
 
@@ -58,9 +58,22 @@ class WeightsInfo(BaseModel):
     size_px: int = 0
     color: ColorOrder = "rgb"
     recognizer: str = ""
+    recognizer_took: dict[str, Any] = {}
     license: str = "unknown"
     commercial_use: CommercialUse = "unknown"
     provenance: dict[str, Any] = {}
+
+
+def how_taken(info: WeightsInfo) -> dict[str, Any]:
+    """How a recognizer takes pictures: architecture, settings and crop. With its tensors, that is what it is."""
+    return info.model_dump(mode="json", include={"kind", "settings", "view", "size_px", "color"})
+
+
+def taken_otherwise(model: WeightsInfo, recognizer: WeightsInfo) -> str:
+    """In what a recognizer differs from the one with the same tensors that a model was fitted with; empty: nothing."""
+    now = how_taken(recognizer)
+    differing = [name for name, value in model.recognizer_took.items() if value != now[name]]
+    return "; ".join(f"{name} was {model.recognizer_took[name]}, now {now[name]}" for name in differing)
 
 
 def write_weights(path: Path, tensors: Mapping[str, torch.Tensor | NDArray[Any]], info: WeightsInfo) -> None:

@@ -117,7 +117,7 @@ def test_mtcnn_takes_the_largest_face(mtcnn: MTCNNAligner, photos: ImageBatch) -
 
 
 def test_mtcnn_refuses_raw_crops(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
-    with pytest.raises(InputError, match="aligner: none"):
+    with pytest.raises(InputError, match="raw pictures are not aligned"):
         mtcnn.align(photos, Crop("raw", 32), Run(0))
 
 

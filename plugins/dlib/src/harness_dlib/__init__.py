@@ -11,3 +11,8 @@ def register_recognizers(register: Register) -> None:
 @hookimpl
 def register_weights(register: Register) -> None:
     register("dlib", "harness_dlib.published:write")
+
+
+@hookimpl
+def register_crops(register: Register) -> None:
+    register("dlib-chip", "harness_dlib.chip:CHIP")

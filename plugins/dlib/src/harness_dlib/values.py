@@ -2,8 +2,8 @@
 
 The format, as dlib's documentation of ``serialize`` and the files themselves have it:
 
-- an integer is one byte that holds its sign (bit 7) and the number of bytes that follow (bits 0 to 3), then these, least
-  significant first;
+- an integer is one byte that holds its sign (bit 7) and the number of bytes that follow (bits 0 to 3), then these, the
+  least significant first;
 - a real number is two integers m and e, and its value m * 2**e;
 - a truth value is the character 0 or 1; text is an integer, its length, and that many bytes;
 - a tensor is the integer 2 (its version), four integers (samples, channels, rows, columns), then float32 values, little
