@@ -19,6 +19,7 @@ def register_crops(register: Register) -> None:
 def register_recognizers(register: Register) -> None:
     register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
     register("iresnet", "harness.builtin.iresnet:IResNet")
+    register("onnx", "harness.builtin.onnx:ONNXRecognizer")
 
 
 @hookimpl

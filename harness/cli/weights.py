@@ -30,7 +30,8 @@ def weights() -> None:
 @click.argument("file", required=False, type=_file)
 @click.option("--as", "kind", required=True, metavar="NAME", help=_AS)
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help=_SET)
-@click.option("--view", type=click.Choice(["arcface", "raw"]), help="The crop that a recognizer takes.")
+@click.option("--view", metavar="CROP", help="The crop that a recognizer takes: raw, arcface, or one of a plugin.")
+@click.option("--color", type=click.Choice(["rgb", "bgr"]), help="The order of a recognizer's colors. Default: rgb.")
 @click.option("--size-px", type=click.IntRange(min=16), help="Side of the crop or image. Default: 112, model: 128.")
 @click.option("--entry", default="", help="Which table of a checkpoint that holds several, such as state_dict.")
 @click.option("--unet", type=_file, help="Checkpoint of an IDiff-Face model, of any of its networks.")
@@ -61,6 +62,8 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
 
 def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
     from harness.components import Crop, Recognizer
+    from harness.components.base import RAW
+    from harness.faces.crops import crop_template
     from harness.foreign.recognizers import build_recognizer, import_recognizer
     from harness.plugins import registry
 
@@ -68,13 +71,15 @@ def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> 
     cls = registry().load("recognizers", kind)
     if not issubclass(cls, Recognizer):
         raise InputError(f"--as {kind}: {cls.__name__} is not a recognizer")
-    crop = Crop(options["view"], options["size_px"] or RECOGNIZER_PX)
+    crop = Crop(options["view"], options["size_px"] or RECOGNIZER_PX, options["color"] or "rgb")
+    if crop.view != RAW:
+        crop_template(crop.view)
     recognizer = build_recognizer(kind, cls, _settings(options["values"]), crop)
     return import_recognizer(options["file"], out, kind, recognizer, terms, options["entry"])
 
 
 def _model(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
-    _check(options, f"--as {kind}", needed=("unet", "encoder", "decoder"), refused=("file", "view"))
+    _check(options, f"--as {kind}", needed=("unet", "encoder", "decoder"), refused=("file", "view", "color"))
     from harness.foreign.latent_diffusion import SIZE_PX, LatentFiles, import_latent_diffusion
 
     files = LatentFiles(options["unet"], options["encoder"], options["decoder"], options["entry"])
@@ -95,7 +100,7 @@ def _cpd(settings: dict[str, Any]) -> float | None:
 def _autoencoder(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
     whole = options["file"] is not None
     halves = ("encoder", "decoder")
-    others = ("unet", "view", "values", "recognizer", "size_px")
+    others = ("unet", "view", "color", "values", "recognizer", "size_px")
     needed, refused = (("file",), (*halves, *others)) if whole else (halves, others)
     if not whole and not any(options[half] for half in halves):
         raise InputError(f"--as {kind} needs FILE, or --encoder and --decoder")

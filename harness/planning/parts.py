@@ -343,9 +343,13 @@ class Parts:
         self.fits_needs(entry.use, cls.needs, {"source": entry.source}, here)
         source = self.aligned_source(entry.source, f"{here}.source", crop) if entry.source else None
         if (name, crop) not in self.protocols:
-            label = f"protocol {name}{crop_label(crop)}"
-            place = {"view": crop.view, "crop_px": crop.size_px}
-            stage = ProtocolStage(label=label, settings=entry.settings, source=_id(source), **place)
+            stage = ProtocolStage(
+                label=f"protocol {name}{crop_label(crop)}",
+                settings=entry.settings,
+                view=crop.view,
+                crop_px=crop.size_px,
+                source=_id(source),
+            )
             try:
                 self.protocols[name, crop] = self.add(stage, "protocols", entry.use)
             except (InputError, DataError) as error:
