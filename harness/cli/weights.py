@@ -1,4 +1,4 @@
-"""`harness weights import`: published checkpoints become weights files."""
+"""`harness weights import`: published checkpoints become weights files; `check`: how weights want their pictures."""
 
 from __future__ import annotations
 
@@ -58,6 +58,71 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
     info = {LATENT: _model, VQ: _autoencoder}.get(kind, _recognizer)(out, kind, terms, options)
     click.echo(f"{out}: {info.role} {info.kind}, content {weights_content(out)[:12]}")
     click.echo(f"license {info.license}, commercial use {info.commercial_use}")
+
+
+@weights.command("check")
+@click.argument("file")
+@click.argument("protocol")
+@click.option("--pairs", default=300, show_default=True, type=click.IntRange(min=40), help="Pairs that are tried.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A setting of the protocol, as size_px=64.")
+@click.option(
+    "--aligner", default="", help="Finds the faces of photographs, such as mtcnn. Default: the protocol's landmarks."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where the recognizer runs, such as cuda.")
+def check_weights(
+    file: str, protocol: str, pairs: int, values: tuple[str, ...], aligner: str | None, device: str
+) -> None:
+    """Say how the recognizer in FILE wants its pictures: color order, pixel values, crop, direction.
+
+    FILE is a weights file, or demo:NAME. PROTOCOL brings the pairs to try them on: a .bin file, a folder with a list of
+    pairs, or the name of a protocol, such as fw-lfw.
+    """
+    import tempfile
+
+    from harness.components import Run
+    from harness.foreign.wanted import find_wanted, sample_pairs
+    from harness.stages.opening import load_recognizer
+    from harness.store.shipped import find_weights
+
+    brings = _protocol(protocol, _settings(values))
+    finder = _component("aligners", aligner, {}) if aligner else None
+    with tempfile.TemporaryDirectory() as folder:
+        place = find_weights(file)
+        info, _ = place.describe()
+        if info.role != "recognizer":
+            raise InputError(f"{file}: holds a {info.role}, expected a recognizer")
+        path = Path(folder) / "weights.safetensors"
+        place.put(path)
+        recognizer = load_recognizer(path, device)
+        run = Run(0, device)
+        found = find_wanted(recognizer, sample_pairs(brings, pairs, run, finder), run)
+    click.echo(found.line(file, protocol))
+
+
+def _protocol(text: str, settings: dict[str, Any]) -> Any:
+    """The protocol that a path or a name means."""
+    from harness.components import FaceProtocol
+
+    path = Path(text)
+    kind = "folder-pairs" if path.is_dir() else "bin" if path.is_file() else text
+    made = _component("protocols", kind, settings if kind == text else {"path": text, **settings})
+    if not isinstance(made, FaceProtocol) or made.gives != "pairs":
+        raise InputError(f"{text}: expected a protocol with faces of its own and pairs of them, such as fw-lfw")
+    return made
+
+
+def _component(kind: str, name: str, settings: dict[str, Any]) -> Any:
+    """A component by name with plain settings."""
+    from pydantic import ValidationError
+
+    from harness.errors import first_fault
+    from harness.plugins import registry
+
+    cls = registry().load(kind, name)
+    try:
+        return cls(cls.Settings.model_validate(settings))
+    except ValidationError as error:
+        raise InputError(f"{name}: {first_fault(error)}") from error
 
 
 def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
