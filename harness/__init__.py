@@ -20,9 +20,10 @@ _PLACES = {
     "harness.api": "compare leaderboard plan run",
     "harness.components": (
         "AlignedBatch Aligner AttributePredictor Component ContextLaw Crop Evaluator FaceProtocol FittedGenerator "
-        "Generator Given Head ImageBatch License Metric Model NoSettings PairSet Protocol Recognizer Report Request "
-        "Run SamplePlan Settings Source TemplateSet TrainableRecognizer Trainer Uncertainty"
+        "Generator Given Head ImageBatch License Metric Model NetworkRecognizer NoSettings PairSet Protocol Recognizer "
+        "Report Request Run SamplePlan Settings Source TemplateSet TrainableRecognizer Trainer Uncertainty"
     ),
+    "harness.faces.crops": "CropTemplate",
     "harness.errors": "DataError HarnessError InputError StageError Stopped",
     "harness.hookspecs": "Register hookimpl",
     "harness.stats.intervals": "mean_uncertainty",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from harness.errors import InputError as InputError
     from harness.errors import StageError as StageError
     from harness.errors import Stopped as Stopped
+    from harness.faces.crops import CropTemplate as CropTemplate
     from harness.hookspecs import Register as Register
     from harness.hookspecs import hookimpl as hookimpl
     from harness.stats.intervals import mean_uncertainty as mean_uncertainty

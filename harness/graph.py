@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from harness.components.base import Crop
+
 if TYPE_CHECKING:
     from harness.suites.schema import Gate, Suite
 
@@ -95,11 +97,12 @@ class SourceStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsStage(Stage):
-    """A weights file, taken into the store; ``path`` is where it lies on this machine."""
+    """A weights file, taken into the store; ``path`` is where it lies on this machine, or ``maker`` what writes it."""
 
     kind = "weights"
     content: str
     path: str = field(default="", metadata={_LOCAL: True})
+    maker: str = field(default="", metadata={_LOCAL: True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +141,19 @@ class GenerateStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignStage(Stage):
-    """Faces warped to the suite's crop; of so many identities so many images are kept, or all where that is None."""
+    """Faces warped to a crop; of so many identities so many images are kept, or all where that is None."""
 
     kind = "align"
+    view: str = "arcface"
     crop_px: int
     identities: int | None = None
     per_identity: int | None = None
     faces: StageId | None = parent()
+
+    @property
+    def crop(self) -> Crop:
+        """The crop of its faces."""
+        return Crop(self.view, self.crop_px)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +176,14 @@ class ProtocolStage(Stage):
 
     kind = "protocol"
     lasting = frozenset({"source"})
+    view: str = "arcface"
     crop_px: int
     source: StageId | None = parent()
+
+    @property
+    def crop(self) -> Crop:
+        """The crop of its faces."""
+        return Crop(self.view, self.crop_px)
 
 
 @dataclass(frozen=True, kw_only=True)

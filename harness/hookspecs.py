@@ -31,6 +31,14 @@ def register_sources(register: Register) -> None:
 
 
 @hookspec
+def register_crops(register: Register) -> None:
+    """Offer crops that recognizers take (``harness.CropTemplate``), by the name that is their view.
+
+    The target is a value, not a class: ``register("dlib-chip", "harness_dlib.chip:CHIP")``.
+    """
+
+
+@hookspec
 def register_recognizers(register: Register) -> None:
     """Offer FR architectures (``harness.components.Recognizer``)."""
 
@@ -42,9 +50,11 @@ def register_attribute_predictors(register: Register) -> None:
 
 @hookspec
 def register_weights(register: Register) -> None:
-    """Offer small weights shipped as package data, used in suites as ``demo:NAME``.
+    """Offer weights that come with an installed package, used in suites as ``demo:NAME``.
 
-    The target is ``package:path``, such as ``register("ldm", "harness_idiffface:demo/ldm.safetensors")``.
+    The target is ``package:path`` of a weights file: ``register("ldm", "harness_idiffface:demo/ldm.safetensors")``.
+    Weights that another package holds in a format of its own have a function as their target,
+    ``register("dlib", "harness_dlib.published:write")``: it is called with a path and writes the weights file there.
     """
 
 

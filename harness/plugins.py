@@ -26,6 +26,7 @@ from harness.errors import InputError, unknown
 # What plugins can offer, and what one of each is called.
 KINDS = {
     "sources": "source",
+    "crops": "crop",
     "recognizers": "recognizer",
     "attribute_predictors": "attribute predictor",
     "weights": "shipped weights",

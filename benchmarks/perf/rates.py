@@ -25,10 +25,10 @@ from harness.builtin.mtcnn import MTCNNAligner, MTCNNSettings
 from harness.components import Crop, Given, ImageBatch, Model, Recognizer, Request, Run, SamplePlan, TrainableRecognizer
 from harness.components.generator import Generator
 from harness.faceworld.render import render
-from harness.planning.parts import demo_path
 from harness.plugins import registry
 from harness.provenance import processor
 from harness.stages.opening import load_recognizer
+from harness.store.shipped import demo_path
 from harness.store.weights import load_tensors, read_info
 from harness.suites.read import load_suite
 from harness.suites.schema import Suite

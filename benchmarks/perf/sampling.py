@@ -47,10 +47,10 @@ from harness.diffusion.latent import KIND, UNET, LatentDiffusion
 from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
-from harness.planning.parts import demo_path
 from harness.plugins import registry
 from harness.provenance import processor
 from harness.stages.phases import prepare_process
+from harness.store.shipped import demo_path
 from harness.store.weights import load_tensors, read_info
 from harness.testing.latent import tiny_model, wake
 

@@ -35,11 +35,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness.builtin.iresnet_net import IResNetwork
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.builtin.iresnet_net import IResNetwork
 from harness.builtin.small_cnn_net import SmallNet
 from harness.components import Crop, Run
 from harness.faces.faceset import FaceSet, ShardWriter, content_digest, write_items

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from harness.graph import Stage
-from harness.planning.parts import demo_path
 from harness.planning.planner import plan_suite
 from harness.store.artifacts import Store
+from harness.store.shipped import demo_path
 from harness.suites.read import load_suite
 
 SUITE = Path(__file__).parent / "fit.yaml"

@@ -11,12 +11,18 @@ def register_sources(register: Register) -> None:
 
 
 @hookimpl
+def register_crops(register: Register) -> None:
+    register("arcface", "harness.faces.crops:ARCFACE_CROP")
+
+
+@hookimpl
 def register_recognizers(register: Register) -> None:
     register("small-cnn", "harness.builtin.small_cnn:SmallCNN")
     register("iresnet", "harness.builtin.iresnet:IResNet")
     register("ir", "harness.builtin.iresnet:IR")
     register("mobilefacenet", "harness.builtin.iresnet:MobileFaceNet")
     register("timm", "harness.builtin.timm_models:Timm")
+    register("onnx", "harness.builtin.onnx:ONNXRecognizer")
 
 
 @hookimpl

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from harness.components.aligner import Aligner
 from harness.components.base import APACHE, Crop
 from harness.components.images import AlignedBatch, ImageBatch
-from harness.errors import InputError
 from harness.faces.landmarks import align_by_landmarks
 
 if TYPE_CHECKING:
@@ -21,6 +20,4 @@ class LandmarksAligner(Aligner):
 
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         """Warp every image whose five landmarks are known; see :class:`harness.components.Aligner`."""
-        if crop.view != "arcface":
-            raise InputError(f"aligner landmarks makes arcface crops, not {crop.view}; use aligner: none")
         return align_by_landmarks(batch, crop)

@@ -1,4 +1,4 @@
-"""``mtcnn``: finds the face with MTCNN and warps it to the ArcFace crop.
+"""``mtcnn``: finds the face with MTCNN and warps it to the crop.
 
 Letters: B images, H, W pixels of the input, S side of the crop in pixels.
 """
@@ -15,7 +15,6 @@ from harness.arrays import Doubles, Images
 from harness.components.aligner import Aligner
 from harness.components.base import Crop, License, Settings
 from harness.components.images import AlignedBatch, ImageBatch
-from harness.errors import InputError
 from harness.faces.choice import Choice, choose_face
 from harness.faces.crops import NARROW_SHIFT_PX, REFERENCE_SIZE_PX, reference_landmarks
 from harness.faces.warp import similarity, warp
@@ -107,8 +106,6 @@ class MTCNNAligner(Aligner):
 
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         """Detect and warp; see :class:`harness.components.Aligner`."""
-        if crop.view != "arcface":
-            raise InputError(f"aligner mtcnn makes arcface crops, not {crop.view}; use aligner: none")
         count = len(batch)
         landmarks = np.full((count, 5, 2), np.nan, dtype=np.float32)
         boxes = np.full((count, 4), np.nan, dtype=np.float32)
@@ -122,7 +119,7 @@ class MTCNNAligner(Aligner):
                 reasons[row] = None if face else SEVERAL if faces else NO_FACE
                 if face:
                     landmarks[row], boxes[row], scores[row] = face.landmarks, face.box, face.score
-        points = reference_landmarks(crop.size_px)
+        points = reference_landmarks(crop.size_px, crop.view)
         if self.settings.template == "narrow":
             points[:, 0] -= NARROW_SHIFT_PX * crop.size_px / REFERENCE_SIZE_PX
         matrices = similarity(landmarks, points)  # all-zero where there is no face

@@ -1,4 +1,4 @@
-"""`harness weights import`: published checkpoints become weights files."""
+"""`harness weights import`: published checkpoints become weights files; `check`: how weights want their pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def weights() -> None:
 @click.argument("file", required=False, type=_file)
 @click.option("--as", "kind", required=True, metavar="NAME", help=_AS)
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help=_SET)
-@click.option("--view", type=click.Choice(["arcface", "raw"]), help="The crop that a recognizer takes.")
+@click.option("--view", metavar="CROP", help="The crop that a recognizer takes: raw, arcface, or one of a plugin.")
+@click.option("--color", type=click.Choice(["rgb", "bgr"]), help="The order of a recognizer's colors. Default: rgb.")
 @click.option("--size-px", type=click.IntRange(min=16), help="Side of the crop or image. Default: 112, model: 128.")
 @click.option("--entry", default="", help="Which table of a checkpoint that holds several, such as state_dict.")
 @click.option("--unet", type=_file, help="Checkpoint of an IDiff-Face model, of any of its networks.")
@@ -59,8 +60,75 @@ def import_weights(out: Path, kind: str, license_name: str, commercial_use: Any,
     click.echo(f"license {info.license}, commercial use {info.commercial_use}")
 
 
+@weights.command("check")
+@click.argument("file")
+@click.argument("protocol")
+@click.option("--pairs", default=300, show_default=True, type=click.IntRange(min=40), help="Pairs that are tried.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A setting of the protocol, as size_px=64.")
+@click.option(
+    "--aligner", default="", help="Finds the faces of photographs, such as mtcnn. Default: the protocol's landmarks."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where the recognizer runs, such as cuda.")
+def check_weights(
+    file: str, protocol: str, pairs: int, values: tuple[str, ...], aligner: str | None, device: str
+) -> None:
+    """Say how the recognizer in FILE wants its pictures: color order, pixel values, crop, direction.
+
+    FILE is a weights file, or demo:NAME. PROTOCOL brings the pairs to try them on: a .bin file, a folder with a list of
+    pairs, or the name of a protocol, such as fw-lfw.
+    """
+    import tempfile
+
+    from harness.components import Run
+    from harness.foreign.wanted import find_wanted, sample_pairs
+    from harness.stages.opening import load_recognizer
+    from harness.store.shipped import find_weights
+
+    brings = _protocol(protocol, _settings(values))
+    finder = _component("aligners", aligner, {}) if aligner else None
+    with tempfile.TemporaryDirectory() as folder:
+        place = find_weights(file)
+        info, _ = place.describe()
+        if info.role != "recognizer":
+            raise InputError(f"{file}: holds a {info.role}, expected a recognizer")
+        path = Path(folder) / "weights.safetensors"
+        place.put(path)
+        recognizer = load_recognizer(path, device)
+        run = Run(0, device)
+        found = find_wanted(recognizer, sample_pairs(brings, pairs, run, finder), run)
+    click.echo(found.line(file, protocol))
+
+
+def _protocol(text: str, settings: dict[str, Any]) -> Any:
+    """The protocol that a path or a name means."""
+    from harness.components import FaceProtocol
+
+    path = Path(text)
+    kind = "folder-pairs" if path.is_dir() else "bin" if path.is_file() else text
+    made = _component("protocols", kind, settings if kind == text else {"path": text, **settings})
+    if not isinstance(made, FaceProtocol) or made.gives != "pairs":
+        raise InputError(f"{text}: expected a protocol with faces of its own and pairs of them, such as fw-lfw")
+    return made
+
+
+def _component(kind: str, name: str, settings: dict[str, Any]) -> Any:
+    """A component by name with plain settings."""
+    from pydantic import ValidationError
+
+    from harness.errors import first_fault
+    from harness.plugins import registry
+
+    cls = registry().load(kind, name)
+    try:
+        return cls(cls.Settings.model_validate(settings))
+    except ValidationError as error:
+        raise InputError(f"{name}: {first_fault(error)}") from error
+
+
 def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
     from harness.components import Crop, Recognizer
+    from harness.components.base import RAW
+    from harness.faces.crops import crop_template
     from harness.foreign.recognizers import build_recognizer, import_recognizer
     from harness.plugins import registry
 
@@ -68,13 +136,15 @@ def _recognizer(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> 
     cls = registry().load("recognizers", kind)
     if not issubclass(cls, Recognizer):
         raise InputError(f"--as {kind}: {cls.__name__} is not a recognizer")
-    crop = Crop(options["view"], options["size_px"] or RECOGNIZER_PX)
+    crop = Crop(options["view"], options["size_px"] or RECOGNIZER_PX, options["color"] or "rgb")
+    if crop.view != RAW:
+        crop_template(crop.view)
     recognizer = build_recognizer(kind, cls, _settings(options["values"]), crop)
     return import_recognizer(options["file"], out, kind, recognizer, terms, options["entry"])
 
 
 def _model(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
-    _check(options, f"--as {kind}", needed=("unet", "encoder", "decoder"), refused=("file", "view"))
+    _check(options, f"--as {kind}", needed=("unet", "encoder", "decoder"), refused=("file", "view", "color"))
     from harness.foreign.latent_diffusion import SIZE_PX, LatentFiles, import_latent_diffusion
 
     files = LatentFiles(options["unet"], options["encoder"], options["decoder"], options["entry"])
@@ -95,7 +165,7 @@ def _cpd(settings: dict[str, Any]) -> float | None:
 def _autoencoder(out: Path, kind: str, terms: Terms, options: dict[str, Any]) -> WeightsInfo:
     whole = options["file"] is not None
     halves = ("encoder", "decoder")
-    others = ("unet", "view", "values", "recognizer", "size_px")
+    others = ("unet", "view", "color", "values", "recognizer", "size_px")
     needed, refused = (("file",), (*halves, *others)) if whole else (halves, others)
     if not whole and not any(options[half] for half in halves):
         raise InputError(f"--as {kind} needs FILE, or --encoder and --decoder")

@@ -17,7 +17,7 @@ from harness.components.metric import Metric, Report
 from harness.components.model import Model
 from harness.components.pairs import PairSet, TemplateSet
 from harness.components.protocol import FaceProtocol, Protocol
-from harness.components.recognizer import Recognizer, TrainableRecognizer
+from harness.components.recognizer import NetworkRecognizer, Recognizer, TrainableRecognizer
 from harness.components.run import Run
 from harness.components.source import Source
 from harness.components.trainer import Trainer
@@ -40,6 +40,7 @@ __all__ = [
     "License",
     "Metric",
     "Model",
+    "NetworkRecognizer",
     "NoSettings",
     "PairSet",
     "Protocol",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Aligner(Component):
-    """Turns raw images into ArcFace crops."""
+    """Turns raw images into crops."""
 
     @abstractmethod
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:

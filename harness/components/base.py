@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.components.roles import Role
 
 CommercialUse = Literal["yes", "no", "unknown"]
+ColorOrder = Literal["rgb", "bgr"]
+RAW = "raw"  # the view of a picture that is no crop
 
 
 class Settings(BaseModel):
@@ -39,13 +41,14 @@ APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "y
 class Crop:
     """The image contract between components: which part of the picture, how large, in which color order.
 
-    ``raw`` is the whole picture, plainly resized; ``arcface`` is aligned by five landmarks. Pixels are uint8,
-    height x width x color.
+    ``raw`` is the whole picture, plainly resized; every other view is named by a template of five landmarks
+    (:class:`harness.faces.crops.CropTemplate`), such as ``arcface``. Pixels are uint8, height x width x color. Stored
+    pictures are ``rgb``; a recognizer that takes ``bgr`` gets its colors in that order.
     """
 
-    view: Literal["raw", "arcface"]
+    view: str
     size_px: int
-    color: Literal["rgb"] = "rgb"
+    color: ColorOrder = "rgb"
 
 
 class Component:

@@ -46,7 +46,10 @@ class Recognizer(Component):
 
     @abstractmethod
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map images float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized."""
+        """Map images float [N, 3, S, S] in [-1, 1] to embeddings [N, D]: differentiable, not normalized.
+
+        Their colors are in the order that ``takes.color`` names; :meth:`in_order` brings RGB into it.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
@@ -68,6 +71,10 @@ class Recognizer(Component):
         fits = max(1, BATCH_BYTES[self.device.partition(":")[0]] // max(1, each))
         return int(min(MAX_BATCH, 1 << (fits.bit_length() - 1)))
 
+    def in_order(self, x: torch.Tensor) -> torch.Tensor:
+        """RGB images [N, 3, S, S] with their colors in the order that ``features`` expects."""
+        return x.flip(1) if self.takes.color == "bgr" else x
+
     def embed(self, images: Images, batch_size: int | None = None) -> Floats:
         """Embed images without gradient.
 
@@ -88,15 +95,12 @@ class Recognizer(Component):
         with torch.no_grad():
             for start in range(0, len(images), batch_size):
                 x = to_unit(images[start : start + batch_size], self.takes.size_px).to(self.device)
-                out[start : start + len(x)] = self.features(x).float().cpu().numpy()
+                out[start : start + len(x)] = self.features(self.in_order(x)).float().cpu().numpy()
         return out
 
 
-class TrainableRecognizer(Recognizer):
-    """A recognizer that trainers can train. A subclass sets ``network`` in its constructor, and its ``width``.
-
-    It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
-    replaces them.
+class NetworkRecognizer(Recognizer):
+    """A recognizer that is one torch module: a subclass makes ``network`` in its constructor, and says ``width``.
 
     Attributes:
         network: a module that maps images, float [N, 3, S, S] in [-1, 1], to embeddings [N, D], not normalized.
@@ -131,3 +135,11 @@ class TrainableRecognizer(Recognizer):
         self.network.load_state_dict(cast, strict=counted)
         self.network.to(device).eval().requires_grad_(False)
         self.device = device
+
+
+class TrainableRecognizer(NetworkRecognizer):
+    """A recognizer whose network trainers can train.
+
+    It starts with random weights, drawn from torch's global generator (fork it to get the same ones again); ``load``
+    replaces them.
+    """

@@ -20,14 +20,14 @@ def align_by_landmarks(batch: ImageBatch, crop: Crop, supersample: bool = True) 
     """Warp every image whose five landmarks are known and apart to ``crop``; the others get a reason.
 
     Args:
-        crop: with the view ``arcface``.
+        crop: of any view but ``raw``.
         supersample: see :func:`harness.faces.warp.warp`.
     """
     count = len(batch)
     given = batch.landmarks
     points = np.full((count, 5, 2), np.nan, np.float32) if given is None else np.asarray(given, np.float32)
     known = [bool(np.isfinite(item).all()) for item in points]
-    matrices = similarity(points, reference_landmarks(crop.size_px))
+    matrices = similarity(points, reference_landmarks(crop.size_px, crop.view))
     fits = [bool(matrix.any()) for matrix in matrices]
     reasons = [NO_LANDMARKS if not k else None if f else SAME_POINT for k, f in zip(known, fits, strict=True)]
     unknown = np.full((count, 4), np.nan, np.float32)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 PARALLEL = "module."  # what torch's DataParallel puts before every name
+ONNX = "onnx"  # the name of the one tensor that an ONNX file becomes
 LISTED = 5  # entries that an error names
 
 
@@ -32,7 +33,7 @@ class Terms:
 
 
 def read_foreign(path: Path, entry: str = "", prefix: str = "") -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name, safetensors or pickle (``.pt``, ``.pth``, ``.ckpt``).
+    """The tensors of a checkpoint by name, safetensors or pickle (``.pt``, ``.pth``, ``.ckpt``); an ONNX file whole.
 
     Args:
         path: the file.
@@ -42,6 +43,8 @@ def read_foreign(path: Path, entry: str = "", prefix: str = "") -> dict[str, tor
     Raises:
         DataError: the file cannot be read, or no single table of tensors can be told.
     """
+    if path.suffix == ".onnx":
+        return {ONNX: _read_bytes(path)}
     if path.suffix == ".safetensors":
         return {name: tensor.detach() for name, tensor in _below(_read_safetensors(path, entry), prefix).items()}
     from harness.data.torch_files import TorchFile
@@ -55,6 +58,16 @@ def _below(table: dict[str, Any], prefix: str) -> dict[str, Any]:
         table = {name.removeprefix(PARALLEL): value for name, value in table.items()}
     below = {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
     return below or table
+
+
+def _read_bytes(path: Path) -> torch.Tensor:
+    """A file as one tensor, uint8 [bytes]."""
+    import torch
+
+    try:
+        return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    except (OSError, ValueError) as error:  # the latter: it is empty
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _read_safetensors(path: Path, entry: str) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from harness.errors import DataError, InputError
 from harness.foreign.checkpoints import Terms, origin, read_foreign
 from harness.foreign.published_schedule import check_schedule
 from harness.foreign.vq_f4 import VQFiles, read_vq_f4
-from harness.store.weights import WeightsInfo, read_info, weights_content, write_weights
+from harness.store.weights import WeightsInfo, how_taken, read_info, weights_content, write_weights
 
 SIZE_PX = 128  # side of IDiff-Face's images. Source: IDiff-Face configuration
 AUTOENCODER_FACTOR = 4  # of VQ-f4
@@ -78,7 +79,7 @@ def import_latent_diffusion(
         InputError: the size does not fit the networks, ``recognizer`` holds something else or the model has no
             contexts.
     """
-    conditioned = "" if recognizer is None else _recognizer_content(recognizer)
+    conditioned = {} if recognizer is None else _conditioned(recognizer)
     parts = _latent_parts(files, size_px, unet_config, vq_config, cpd)
     conditional = parts.unet.config.is_context_conditional
     if not conditional and (recognizer is not None or cpd is not None):
@@ -89,7 +90,7 @@ def import_latent_diffusion(
         role="model",
         kind=LATENT_DIFFUSION if conditional else UNCONDITIONAL,
         settings=parts.settings(),
-        recognizer=conditioned,
+        **conditioned,
         license=terms.license,
         commercial_use=terms.commercial_use,
         provenance={"imported": {"unet": origin(files.unet), **origins}},
@@ -146,8 +147,9 @@ def load_published_idiffface(
     return unet.eval(), linear_schedule(steps)
 
 
-def _recognizer_content(path: Path) -> str:
+def _conditioned(path: Path) -> dict[str, Any]:
+    """What a weights file says of the recognizer that gave the model its contexts."""
     info = read_info(path)
     if info.role != "recognizer":
         raise InputError(f"{path}: holds a {info.role}, expected the recognizer that gave the model its contexts")
-    return weights_content(path)
+    return {"recognizer": weights_content(path), "recognizer_took": how_taken(info)}

@@ -55,6 +55,7 @@ def import_recognizer(
         settings=recognizer.settings.model_dump(mode="json"),
         view=recognizer.takes.view,
         size_px=recognizer.takes.size_px,
+        color=recognizer.takes.color,
         license=terms.license,
         commercial_use=terms.commercial_use,
         provenance={"imported": {"weights": origin(source)}},

@@ -5,19 +5,19 @@ Each is made once, on first need, and gets its key from everything its result de
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.code import code_of
-from harness.components.base import Component
+from harness.components.base import RAW, Component, Crop
 from harness.components.contexts import ContextLaw
 from harness.components.generator import FittedGenerator
 from harness.components.protocol import FaceProtocol, Protocol
 from harness.components.roles import Role, missing, takes_none, wrong_kind
 from harness.components.trainer import Trainer
 from harness.errors import DataError, InputError, unknown
+from harness.faces.crops import ARCFACE, crop_template
 from harness.graph import (
     AlignStage,
     ContextsStage,
@@ -30,13 +30,16 @@ from harness.graph import (
     TrainStage,
     WeightsStage,
 )
+from harness.planning.recognized import crop_definition, crop_label, same_recognizer
 from harness.plugins import registry
 from harness.store.keys import stage_key
-from harness.store.weights import WeightsInfo, read_info, weights_content
+from harness.store.shipped import find_weights
+from harness.store.weights import WeightsInfo, taken_otherwise
 from harness.suites.schema import ContextsEntry, ModelEntry, ProtocolEntry, RecognizerEntry, Suite, Use
 
 # Raised when the stages' own code changes what an artifact holds; components are keyed by their source instead.
 STAGE_SCHEMA = 1
+UNALIGNED = "none"  # the aligner that takes pictures as they are
 WARP = "landmarks"  # the aligner whose work the stage does for a protocol with faces of its own
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
@@ -56,7 +59,8 @@ class Parts:
         self.suite, self.path = suite, path
         self.out = SuitePlan(suite, path, suite.to_yaml())
         self.sources: dict[str, SourceStage] = like.sources if like else {}
-        self.protocols: dict[str, ProtocolStage] = like.protocols if like else {}
+        self.protocols: dict[tuple[str, Crop], ProtocolStage] = like.protocols if like else {}
+        self.believed: dict[StageId, str] = {}  # the view of pictures that no aligner warps
         self.files: dict[str, tuple[WeightsInfo, str]] = like.files if like else {}
 
     # --- keys and errors ----------------------------------------------------------------------------------------------
@@ -89,7 +93,7 @@ class Parts:
             settings=identity,
             seed=stage.seed,
             parents={role: list(id) for role, id in stage.parents.items()},
-            options=stage.options,
+            options=stage.options | crop_definition(stage),
         )
         return self.keep(replace(stage, key=key))
 
@@ -131,18 +135,33 @@ class Parts:
                 raise self.error(f"sources.{name}", str(error)) from error
         return self.keep(self.sources[name])
 
-    def aligned_source(self, name: str, key: str, aligner: Use | None = None) -> AlignStage:
-        """Faces of a source in the suite's crop, all that are found."""
-        return self.aligned(self.source(name, key), aligner or self.suite.aligner, f"align source {name}")
+    @property
+    def suite_crop(self) -> Crop:
+        """The crop of FR training, and of every recognizer that takes ArcFace crops."""
+        return Crop(ARCFACE, self.suite.crop_px)
+
+    def aligned_source(self, name: str, key: str, crop: Crop, aligner: Use | None = None) -> AlignStage:
+        """Faces of a source in a crop, all that are found."""
+        return self.aligned(self.source(name, key), aligner or self.suite.aligner, f"align source {name}", key, crop)
 
     def aligned(
-        self, faces: Stage, aligner: Use, label: str, keep: tuple[int, int] | tuple[None, None] = (None, None)
+        self,
+        faces: Stage,
+        aligner: Use,
+        label: str,
+        key: str,
+        crop: Crop,
+        keep: tuple[int, int] | tuple[None, None] = (None, None),
     ) -> AlignStage:
-        """Faces in the suite's crop; of ``keep[0]`` identities ``keep[1]`` images each, or all."""
+        """Faces in a crop; of ``keep[0]`` identities ``keep[1]`` images each, or all."""
+        if aligner.use == UNALIGNED and self.believed.setdefault(faces.id, crop.view) != crop.view:
+            views = f"{self.believed[faces.id]} and {crop.view}"
+            raise self.error(key, f"pictures that no aligner warps cannot be {views} crops at once; name an aligner")
         stage = AlignStage(
-            label=label,
+            label=f"{label}{crop_label(crop)}",
             settings=aligner.settings,
-            crop_px=self.suite.crop_px,
+            view=crop.view,
+            crop_px=crop.size_px,
             identities=keep[0],
             per_identity=keep[1],
             faces=faces.id,
@@ -153,19 +172,23 @@ class Parts:
 
     def weights(self, text: str, key: str, role: str) -> tuple[WeightsStage, WeightsInfo]:
         """A weights file and what it says of itself."""
-        path = demo_path(text.removeprefix("demo:")) if text.startswith("demo:") else Path(text)
         try:
+            place = find_weights(text)
             if text not in self.files:
-                self.files[text] = read_info(path), weights_content(path)
+                self.files[text] = place.describe()
             info, content = self.files[text]
             if info.role == "recognizer":
                 registry().find("recognizers", info.kind)
+                if info.view != RAW:
+                    crop_template(info.view)
         except (DataError, InputError) as error:
             raise self.error(f"{key}.weights", str(error)) from error
         if info.role != role:
             raise self.error(f"{key}.weights", f"{text!r} holds a {info.role}, expected a {role}")
         described = info.model_dump(mode="json", exclude={"provenance"})
-        stage = WeightsStage(label=f"{role} {text}", settings=described, content=content, path=str(path))
+        stage = WeightsStage(
+            label=f"{role} {text}", settings=described, content=content, path=place.path, maker=place.maker
+        )
         return self.add(stage), info
 
     def recognizer(self, name: str, key: str) -> Stage:
@@ -174,10 +197,11 @@ class Parts:
         here = f"recognizers.{name}"
         if entry.weights:
             return self.weights(entry.weights, here, "recognizer")[0]
-        if entry.view == "arcface":
-            faces: Stage = self.aligned_source(entry.source, f"{here}.source", entry.aligner)
+        crop = self.crop(name, key)
+        if crop.view == RAW:
+            faces: Stage = self.source(entry.source, f"{here}.source")
         else:
-            faces = self.source(entry.source, f"{here}.source")
+            faces = self.aligned_source(entry.source, f"{here}.source", crop, entry.aligner)
         cls = registry().load("trainers", entry.train)
         assert issubclass(cls, Trainer)
         if cls(cls.Settings.model_validate(entry.settings)).chosen_on_benchmarks:
@@ -186,10 +210,22 @@ class Parts:
         stage = TrainStage(label=f"recognizer {name}", settings=entry.settings, seed=entry.seed, dataset=faces.id)
         return self.add(stage, "trainers", entry.train)
 
-    def view(self, name: str, key: str) -> str:
-        """Which crop a recognizer takes."""
+    def crop(self, name: str, key: str) -> Crop:
+        """The crop in which a recognizer gets faces: the suite's where it takes ArcFace crops of whatever size."""
         entry: RecognizerEntry = self.named(self.suite.recognizers, name, key, "recognizers")
-        return self.weights(entry.weights, f"recognizers.{name}", "recognizer")[1].view if entry.weights else entry.view
+        if not entry.weights:
+            self.known_crop(entry.view, f"recognizers.{name}.view")
+            return Crop(entry.view, self.suite.crop_px)
+        info = self.weights(entry.weights, f"recognizers.{name}", "recognizer")[1]
+        return self.suite_crop if info.view == ARCFACE else Crop(info.view, info.size_px)
+
+    def known_crop(self, view: str, key: str) -> None:
+        """Refuse the name of a crop that nobody registered."""
+        if view != RAW:
+            try:
+                crop_template(view)
+            except InputError as error:
+                raise self.error(key, str(error)) from error
 
     def model(self, name: str, key: str) -> tuple[Stage, Stage | None, str]:
         """The model's stage, the stage of the recognizer that conditions it, and its kind."""
@@ -197,7 +233,7 @@ class Parts:
         here = f"models.{name}"
         if entry.weights:
             stage, info = self.weights(entry.weights, here, "model")
-            return stage, self.same_recognizer(info.recognizer, here), info.kind
+            return stage, self.fitted_with(info, here), info.kind
         return self.fit(name, entry, here)
 
     def fit(self, name: str, entry: ModelEntry, key: str) -> tuple[Stage, Stage | None, str]:
@@ -208,7 +244,7 @@ class Parts:
         self.fits_needs(entry.fit, cls.fit_needs, given, key)
         source, recognizer, autoencoder = self.source(entry.source, f"{key}.source"), None, None
         if entry.recognizer:
-            if self.view(entry.recognizer, f"{key}.recognizer") != "raw":
+            if self.crop(entry.recognizer, f"{key}.recognizer").view != RAW:
                 text = f"{entry.recognizer!r} takes aligned faces, expected one with view raw"
                 raise self.error(f"{key}.recognizer", text)
             recognizer = self.recognizer(entry.recognizer, f"{key}.recognizer")
@@ -241,16 +277,21 @@ class Parts:
         if kind not in accepted:
             raise self.error(key, wrong_kind(kind, use, accepted))
 
-    def same_recognizer(self, content: str, key: str) -> Stage | None:
-        """The suite's recognizer with that content: the one that a shipped model was fitted with."""
-        if not content:
+    def fitted_with(self, model: WeightsInfo, key: str) -> Stage | None:
+        """The suite's recognizer that a model in a file was fitted with: the same tensors, taken in the same way."""
+        if not model.recognizer:
             return None
+        faults = []
         for name, entry in self.suite.recognizers.items():
             if entry.weights:
-                stage = self.weights(entry.weights, f"recognizers.{name}", "recognizer")[0]
-                if stage.content == content:
-                    return stage
-        raise self.error(key, f"was fitted with recognizer {content[:12]}, which no entry of recognizers holds; add it")
+                stage, info = self.weights(entry.weights, f"recognizers.{name}", "recognizer")
+                if stage.content == model.recognizer:
+                    fault = taken_otherwise(model, info)
+                    if not fault:
+                        return stage
+                    faults.append(f"was fitted with the tensors of {name!r}, but {fault}")
+        absent = f"was fitted with recognizer {model.recognizer[:12]}, which no entry of recognizers holds; add it"
+        raise self.error(key, "; ".join(faults) or absent)
 
     # --- contexts and protocols ---------------------------------------------------------------------------------------
 
@@ -267,8 +308,9 @@ class Parts:
         recognizer = self.recognizer(entry.recognizer, f"{key}.recognizer")
         source: Stage | None = None
         if entry.source:
-            aligned = self.view(entry.recognizer, f"{key}.recognizer") == "arcface"
-            source = (self.aligned_source if aligned else self.source)(entry.source, f"{key}.source")
+            crop, here = self.crop(entry.recognizer, f"{key}.recognizer"), f"{key}.source"
+            raw = crop.view == RAW
+            source = self.source(entry.source, here) if raw else self.aligned_source(entry.source, here, crop)
         stage = ContextsStage(
             label=f"contexts seed {seed}",
             settings=entry.settings,
@@ -293,13 +335,13 @@ class Parts:
 
     def one_recognizer(self, fitted_with: Stage | None, given: Stage, who: str) -> None:
         """Refuse contexts of another recognizer than a model was fitted with."""
-        if fitted_with is not None and not same_weights(fitted_with, given):
+        if fitted_with is not None and not same_recognizer(fitted_with, given):
             name = self.suite.dataset.contexts.recognizer if self.suite.dataset and self.suite.dataset.contexts else ""
             text = f"got {name!r}, expected the recognizer that {who} was fitted with"
             raise self.error("dataset.contexts.recognizer", text)
 
-    def protocol(self, name: str, key: str) -> ProtocolStage:
-        """Evaluation faces with their pairs."""
+    def protocol(self, name: str, key: str, crop: Crop) -> ProtocolStage:
+        """Evaluation faces in a crop, with their pairs."""
         entry = self.named(self.suite.protocols, name, key, "protocols")
         here = f"protocols.{name}"
         cls = registry().load("protocols", entry.use)
@@ -307,18 +349,23 @@ class Parts:
         self.fits_needs(entry.use, cls.needs, {"source": entry.source}, here)
         source: Stage | None = None
         if entry.source:
-            source = self.aligned_source(entry.source, f"{here}.source", entry.aligner)
+            source = self.aligned_source(entry.source, f"{here}.source", crop, entry.aligner)
         elif entry.aligner:
-            source = self.aligned(self.pictures(name, entry, here), entry.aligner, f"align protocol {name}")
-        if name not in self.protocols:
+            pictures = self.pictures(name, entry, here)
+            source = self.aligned(pictures, entry.aligner, f"align protocol {name}", f"{here}.aligner", crop)
+        if (name, crop) not in self.protocols:
             stage = ProtocolStage(
-                label=f"protocol {name}", settings=entry.settings, crop_px=self.suite.crop_px, source=_id(source)
+                label=f"protocol {name}{crop_label(crop)}",
+                settings=entry.settings,
+                view=crop.view,
+                crop_px=crop.size_px,
+                source=_id(source),
             )
             try:
-                self.protocols[name] = self.add(stage, "protocols", entry.use)
+                self.protocols[name, crop] = self.add(stage, "protocols", entry.use)
             except (InputError, DataError) as error:
                 raise self.error(here, str(error)) from error
-        return self.keep(self.protocols[name])
+        return self.keep(self.protocols[name, crop])
 
     def pictures(self, name: str, entry: ProtocolEntry, key: str) -> SourceStage:
         """A protocol's own pictures, as they are; only those that it pairs."""
@@ -327,21 +374,6 @@ class Parts:
             return self.add(stage, "protocols", entry.use)
         except (InputError, DataError) as error:
             raise self.error(key, str(error)) from error
-
-
-def demo_path(name: str) -> Path:
-    """Where the weights that a distribution ships as ``demo:NAME`` lie."""
-    package, _, inner = registry().find("weights", name).target.partition(":")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"demo:{name}: its package {package} cannot be found; install it again")
-    return Path(next(iter(spec.submodule_search_locations))) / inner
-
-
-def same_weights(a: Stage, b: Stage) -> bool:
-    """Whether two recognizers are one: the same stage, or files with the same tensors."""
-    files = isinstance(a, WeightsStage) and isinstance(b, WeightsStage) and a.content == b.content
-    return a.id == b.id or files
 
 
 def _id(stage: Stage | None) -> StageId | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.components.base import Component
+from harness.components.base import RAW, Component, Crop
 from harness.components.evaluator import Evaluator
 from harness.components.generator import Generator
 from harness.components.protocol import Protocol
@@ -14,7 +14,8 @@ from harness.components.roles import Role, missing, takes_none
 from harness.components.trainer import Trainer
 from harness.errors import InputError
 from harness.graph import AlignStage, EvaluateStage, GenerateStage, RowPlan, Stage, StageId, SuitePlan, TrainStage
-from harness.planning.parts import Parts, same_weights
+from harness.planning.parts import Parts
+from harness.planning.recognized import same_weights
 from harness.plugins import registry
 from harness.store.keys import digest
 from harness.suites.schema import EvaluateEntry, ProtocolEntry, RowEntry, Suite, TrainerEntry
@@ -75,7 +76,7 @@ class _Planner(Parts):
         """The digest of the suite's recipe, once all that it names is known to be there."""
         trainer = self.suite.trainer
         for name in trainer.protocols if trainer else []:
-            self.protocol(name, "trainer.protocols")
+            self.protocol(name, "trainer.protocols", self.suite_crop)
         try:
             return _recipe(self.suite)
         except InputError as error:  # a backbone or a head that the trainer does not know
@@ -105,7 +106,7 @@ class _Planner(Parts):
             )
         for name in entry.protocols:
             self.gives(name, frozenset({"pairs"}), entry.use, f"{key}.protocols")
-        return {name: self.protocol(name, f"{key}.protocols").id for name in entry.protocols}
+        return {name: self.protocol(name, f"{key}.protocols", self.suite_crop).id for name in entry.protocols}
 
     def row(self, name: str, row: RowEntry, seed: int) -> RowPlan:
         """One row with one seed."""
@@ -121,7 +122,8 @@ class _Planner(Parts):
             raise self.error("trainer", f"this key is missing; row {name!r} needs a recipe")
         generate = self.generate(row, label, key, seed)
         keep = (dataset.identities, dataset.per_identity)
-        align = self.aligned(generate, row.aligner or self.suite.aligner, f"{label}: align", keep)
+        aligner = row.aligner or self.suite.aligner
+        align = self.aligned(generate, aligner, f"{label}: align", key, self.suite_crop, keep)
         train = TrainStage(
             label=f"{label}: train",
             settings=trainer.settings,
@@ -190,7 +192,8 @@ class _Planner(Parts):
             assert issubclass(cls, Evaluator)
             key, elsewhere = f"evaluate.{index}", _looks_elsewhere(entry, cls)
             if "dataset" in cls.needs and row.align is None and not elsewhere:
-                self.evaluator_inputs(cls, entry, key)  # a fault of the suite is told whatever the rows are
+                crop = self.seen_in(row, cls, entry, key)
+                self.evaluator_inputs(cls, entry, key, crop)  # a fault of the suite is told whatever the rows are
                 continue
             stage = self.evaluation(row, cls, entry, key)
             found.append(stage)
@@ -203,7 +206,8 @@ class _Planner(Parts):
 
     def evaluation(self, row: RowPlan, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> EvaluateStage:
         """One evaluator on one row."""
-        inputs = self.evaluator_inputs(cls, entry, key)
+        crop = self.seen_in(row, cls, entry, key)
+        inputs = self.evaluator_inputs(cls, entry, key, crop)
         own_judge = "judge" in cls.needs and not entry.judge
         if "recognizer" in cls.needs:
             inputs["recognizer"] = row.recognizer.id
@@ -214,7 +218,7 @@ class _Planner(Parts):
         size: dict[str, Any] = {}
         if "dataset" in cls.needs and "dataset" not in inputs:
             assert isinstance(row.align, AlignStage)
-            inputs["dataset"] = row.align.id
+            inputs["dataset"] = self.dataset(row, crop).id
             size = {"identities": row.align.identities, "per_identity": row.align.per_identity}
         stage = EvaluateStage(
             label=f"{row.row} seed {row.seed}: {entry.use}",
@@ -235,8 +239,40 @@ class _Planner(Parts):
         drawn_from, aligned = self.out.stages[contexts].parents.get("source"), self.out.stages[source]
         return contexts if drawn_from in (source, aligned.parents["faces"]) else None
 
-    def evaluator_inputs(self, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> dict[str, Any]:
-        """What an evaluator reads beside the row's own artifacts, by field of its stage."""
+    def seen_in(self, row: RowPlan, cls: type[Evaluator], entry: EvaluateEntry, key: str) -> Crop:
+        """The crop in which an evaluator gets faces: that of the recognizer that looks at them."""
+        crops: dict[str, Crop] = {}
+        judged = "judge" in cls.needs and bool(entry.judge)
+        if judged:
+            self.judge(entry.judge, f"{key}.judge")
+            crops[entry.judge] = self.aligned_crop(entry.judge, f"{key}.judge")
+        if "recognizer" in cls.needs or ("judge" in cls.needs and not judged):
+            own = self.suite.rows[row.row].recognizer
+            crops[row.row] = self.aligned_crop(own, f"rows.{row.row}.recognizer") if own else self.suite_crop
+        if len(set(crops.values())) > 1:
+            told = " and ".join(f"{name} takes {crop.view}" for name, crop in crops.items())
+            raise self.error(key, f"{entry.use} shows both recognizers the same faces, but {told}")
+        return next(iter(crops.values()), self.suite_crop)
+
+    def aligned_crop(self, name: str, key: str) -> Crop:
+        """The crop of a recognizer that looks at aligned faces."""
+        crop = self.crop(name, key)
+        if crop.view == RAW:
+            raise self.error(key, f"{name!r} takes raw pictures, not aligned faces")
+        return crop
+
+    def dataset(self, row: RowPlan, crop: Crop) -> AlignStage:
+        """The row's kept faces in a crop; the same ones in every crop, since that has no part in finding them."""
+        assert row.align is not None
+        assert row.generate is not None
+        if crop == row.align.crop:
+            return row.align
+        aligner = self.suite.rows[row.row].aligner or self.suite.aligner
+        keep = (row.align.identities or 0, row.align.per_identity or 0)
+        return self.aligned(row.generate, aligner, row.align.label, f"rows.{row.row}.aligner", crop, keep)
+
+    def evaluator_inputs(self, cls: type[Evaluator], entry: EvaluateEntry, key: str, crop: Crop) -> dict[str, Any]:
+        """What an evaluator reads beside the row's own artifacts, by field of its stage; faces in a crop."""
         lists = cls.needs & {"pairs", "templates"}
         takes = {
             "judge": "judge" in cls.needs,
@@ -249,7 +285,7 @@ class _Planner(Parts):
         inputs: dict[str, Any] = {}
         elsewhere = _looks_elsewhere(entry, cls)
         if entry.source:
-            inputs["dataset" if elsewhere else "source"] = self.aligned_source(entry.source, f"{key}.source").id
+            inputs["dataset" if elsewhere else "source"] = self.aligned_source(entry.source, f"{key}.source", crop).id
         elif "source" in cls.needs:
             raise self.error(f"{key}.source", missing(entry.use, "source"))
         if entry.judge:
@@ -261,7 +297,8 @@ class _Planner(Parts):
                 raise self.error(f"{key}.protocols", missing(entry.use, min(lists)))
             for name in entry.protocols:
                 self.gives(name, lists, entry.use, f"{key}.protocols")
-            inputs["protocols"] = {name: self.protocol(name, f"{key}.protocols").id for name in entry.protocols}
+            here = f"{key}.protocols"
+            inputs["protocols"] = {name: self.protocol(name, here, crop).id for name in entry.protocols}
         return inputs
 
     def judge(self, name: str, key: str) -> Stage:
@@ -270,8 +307,6 @@ class _Planner(Parts):
         if any(same_weights(used, judge) for used in self.conditioning()):
             text = f"{name!r} gives the contexts, so it may not judge; expected another recognizer"
             raise self.error(key, text)
-        if self.view(name, key) != "arcface":
-            raise self.error(key, f"{name!r} takes raw pictures, not aligned faces")
         return judge
 
     def gives(self, name: str, lists: frozenset[Role], use: str, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Alignment: every raw face to the suite's crop, or a reason why not; then the keep-first-N rule."""
+"""Alignment: every raw face to a crop, or a reason why not; then the keep-first-N rule."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prepare(work: Work[AlignStage]) -> dict[str, Any]:
 
 def shard(work: Work[AlignStage], index: int) -> None:
     """Align one slice of the parent's faces."""
-    faces, crop = _parent(work), _crop(work)
+    faces, crop = _parent(work), work.stage.crop
     writer = ShardWriter(work.folder, index)
     positions = np.arange(len(faces))[index * SHARD_ITEMS : (index + 1) * SHARD_ITEMS]
     progress = work.run.progress(len(positions), "images")
@@ -77,7 +77,7 @@ def finish(work: Work[AlignStage]) -> dict[str, Any]:
         table = pa.concat_tables(tables, promote_options="default")
         keep = keep_first(table, work.stage.identities, per_identity)
     items = write_items(work.folder, shards, keep)
-    made = describe_faces(work, items, {"view": "arcface", "size_px": work.stage.crop_px})
+    made = describe_faces(work, items, {"view": work.stage.view, "size_px": work.stage.crop_px})
     made["counts"] |= _complete(items, per_identity) | count_choices(items)
     made["details"]["pose"] = _pose(items)
     return made
@@ -141,10 +141,6 @@ def _parent(work: Work[AlignStage]) -> FaceSet:
     if not len(faces):
         raise StageError("there is no image to align")
     return faces
-
-
-def _crop(work: Work[AlignStage]) -> Crop:
-    return Crop("arcface", work.stage.crop_px)
 
 
 def _known(values: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -73,6 +73,8 @@ def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> st
     rule: list[Any] = [work.stage.component, dataclasses.asdict(judge.takes) if judge else None, dict(report.rule)]
     if judge is not None and not work.stage.own_judge:
         rule.append(judge.digest)
+        # settings that are the architecture's defaults are left out, as earlier results have it
+        rule += filter(None, [judge.settings.model_dump(mode="json", exclude_defaults=True)])
     dataset, source = work.artifact("dataset"), work.artifact("source")
     if work.stage.looks_at and dataset is not None:  # the same faces for every row
         rule.append(dataset.manifest.content)

@@ -11,7 +11,7 @@ from harness.graph import FitStage
 from harness.stages.helpers import helpers
 from harness.stages.saving import save, terms
 from harness.stages.work import Work
-from harness.store.weights import WeightsInfo
+from harness.store.weights import WeightsInfo, how_taken
 
 
 def finish(work: Work[FitStage]) -> dict[str, Any]:
@@ -20,11 +20,13 @@ def finish(work: Work[FitStage]) -> dict[str, Any]:
     with helpers(work.stage, work.store.root, work.device, devices, work.emit):
         model = fit(work, work.run)
     recognizer = work.artifact("recognizer")
+    taken = None if recognizer is None else WeightsInfo.model_validate(recognizer.manifest.details["info"])
     info = WeightsInfo(
         role="model",
         kind=model.kind,
         settings=dict(model.settings),
         recognizer="" if recognizer is None else recognizer.manifest.content,
+        recognizer_took={} if taken is None else how_taken(taken),
         **terms(work),
     )
     return save(work, model.tensors, info)

@@ -87,7 +87,7 @@ def load_recognizer(path: Path, device: str = "cpu") -> Recognizer:
     """The recognizer of a weights file."""
     info = read_info(path)
     cls: Any = registry().load("recognizers", info.kind)
-    recognizer: Recognizer = cls(cls.Settings.model_validate(info.settings), Crop(info.view, info.size_px))
+    recognizer: Recognizer = cls(cls.Settings.model_validate(info.settings), Crop(info.view, info.size_px, info.color))
     recognizer.load(load_tensors(path), device)
     recognizer.digest = weights_content(path)
     return recognizer

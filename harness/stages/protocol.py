@@ -1,4 +1,4 @@
-"""Protocols: evaluation faces, warped to the suite's crop by their known landmarks, and their pairs.
+"""Protocols: evaluation faces, warped to a crop by their known landmarks, and their pairs.
 
 Faces without landmarks are taken for crops, after a look at some of them; those of photographs are found by an aligner
 before, in a stage of its own.
@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.components.base import Crop
 from harness.components.images import ImageBatch
 from harness.components.pairs import PairSet, TemplateSet
 from harness.components.protocol import FaceProtocol
 from harness.errors import StageError
+from harness.faces.crops import ARCFACE
 from harness.faces.faceset import FaceSet, ShardWriter
 from harness.faces.landmarks import align_by_landmarks, as_crops
 from harness.graph import ProtocolStage
@@ -41,7 +41,7 @@ def prepare(work: Work[ProtocolStage]) -> dict[str, Any]:
 
 def shard(work: Work[ProtocolStage], index: int) -> None:
     """Draw one slice and warp it by its landmarks; nothing is detected."""
-    crop, supersample = Crop("arcface", work.stage.crop_px), work.component.supersample
+    crop, supersample = work.stage.crop, work.component.supersample
 
     def add(writer: ShardWriter, batch: ImageBatch) -> None:
         known = batch if batch.landmarks is not None else as_crops(batch)
@@ -63,8 +63,13 @@ def finish(work: Work[ProtocolStage]) -> dict[str, Any]:
     made["counts"]["pairs"] = len(pairs.a)
     if pairs.lost is not None:
         made["counts"]["lost_pairs"] = len(pairs.lost)
-    made["details"]["digest"] = digest([named, work.stage.options, _pairs_digest(listed, drawn)])
+    made["details"]["digest"] = digest([named, _crop_name(work.stage), _pairs_digest(listed, drawn)])
     return made
+
+
+def _crop_name(stage: ProtocolStage) -> dict[str, Any]:
+    """What a protocol's digest says of its crop: results have it without the view where that is ``arcface``."""
+    return {"crop_px": stage.crop_px} | ({} if stage.view == ARCFACE else {"view": stage.view})
 
 
 def _source_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
@@ -75,11 +80,11 @@ def _source_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
 
 
 def _own_faces(work: Work[ProtocolStage]) -> tuple[FaceSet, dict[str, Any]]:
-    crop = {"view": "arcface", "size_px": work.stage.crop_px}
+    crop = {"view": work.stage.view, "size_px": work.stage.crop_px}
     made = describe_faces(work, join_shards(work), crop)
     if made["counts"]["rejected"]:
         raise StageError(f"{made['counts']['rejected']} protocol faces have no landmarks; a protocol may lose none")
-    return FaceSet(work.folder, Crop("arcface", work.stage.crop_px)), made
+    return FaceSet(work.folder, work.stage.crop), made
 
 
 def _alignment(work: Work[ProtocolStage]) -> dict[str, Any]:

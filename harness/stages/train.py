@@ -29,6 +29,7 @@ def finish(work: Work[TrainStage]) -> dict[str, Any]:
         settings=trained.settings.model_dump(mode="json"),
         view=trained.takes.view,
         size_px=trained.takes.size_px,
+        color=trained.takes.color,
         **terms(work),
     )
     return save(work, trained.state(), info)

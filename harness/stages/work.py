@@ -19,6 +19,7 @@ from harness.plugins import import_target
 from harness.stages.opening import open_contexts, open_faces, open_model, open_people, open_protocol, open_recognizer
 from harness.stages.unchanged import Unchanged
 from harness.store.artifacts import WORK, Artifact, Spent, Store, now
+from harness.store.weights import WeightsInfo, taken_otherwise
 
 _SPENT = "spent.jsonl"  # one line per phase that ran
 _FILE_NAME = re.compile(r"\w[\w .-]{0,127}")
@@ -106,7 +107,7 @@ class Work(Generic[AnyStage]):
         for role in needs & {"pairs", "templates"}:
             values[role] = self._protocols(role)
         if {"model", "recognizer"} <= values.keys():
-            self._check_recognizer(values["recognizer"].digest)
+            self._check_recognizer()
         for role in ("model", "autoencoder", "contexts"):
             if role in values:
                 self.unchanged.watch(role, values[role] if role == "contexts" else values[role].tensors)
@@ -131,12 +132,15 @@ class Work(Generic[AnyStage]):
         """The artifact of a protocol."""
         return self.store.get(*self.stage.parents[f"protocols:{name}"])
 
-    def _check_recognizer(self, digest: str) -> None:
-        artifact = self.artifact("model")
-        assert artifact is not None
-        fitted_with = artifact.manifest.details["info"]["recognizer"]
-        if fitted_with and fitted_with != digest:
+    def _check_recognizer(self) -> None:
+        model, recognizer = self.artifact("model"), self.artifact("recognizer")
+        assert model is not None
+        assert recognizer is not None
+        fitted, given = (WeightsInfo.model_validate(each.manifest.details["info"]) for each in (model, recognizer))
+        if fitted.recognizer and fitted.recognizer != recognizer.manifest.content:
             raise DataError("the model was fitted with another recognizer than the suite gives; fit it again")
+        if fitted.recognizer and (text := taken_otherwise(fitted, given)):
+            raise DataError(f"the model was fitted with this recognizer, but {text}; fit it again")
 
 
 _OPENERS: dict[Role, Callable[[Artifact, str], Any]] = {

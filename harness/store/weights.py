@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.components.base import CommercialUse
+from harness.components.base import ColorOrder, CommercialUse
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,8 +43,9 @@ class WeightsInfo(BaseModel):
         role: a recognizer or a generator's model.
         kind: for a model its kind, such as ``latent-diffusion/1``; for a recognizer the name of its architecture.
         settings: plain values to rebuild the network from.
-        view, size_px: the crop that a recognizer takes.
+        view, size_px, color: the crop that a recognizer takes.
         recognizer: content digest of the recognizer that a model's contexts came from.
+        recognizer_took: how that recognizer took pictures (:func:`how_taken`); empty in files of earlier versions.
         provenance: who made it from what (suite entry, source, seed), for display.
     """
 
@@ -51,28 +54,53 @@ class WeightsInfo(BaseModel):
     role: Literal["recognizer", "model"]
     kind: str
     settings: dict[str, Any]
-    view: Literal["raw", "arcface"] = "raw"
+    view: str = "raw"
     size_px: int = 0
+    color: ColorOrder = "rgb"
     recognizer: str = ""
+    recognizer_took: dict[str, Any] = {}
     license: str = "unknown"
     commercial_use: CommercialUse = "unknown"
     provenance: dict[str, Any] = {}
 
 
-def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], info: WeightsInfo) -> None:
+def how_taken(info: WeightsInfo) -> dict[str, Any]:
+    """How a recognizer takes pictures: architecture, settings and crop. With its tensors, that is what it is."""
+    return info.model_dump(mode="json", include={"kind", "settings", "view", "size_px", "color"})
+
+
+def taken_otherwise(model: WeightsInfo, recognizer: WeightsInfo) -> str:
+    """In what a recognizer differs from the one with the same tensors that a model was fitted with; empty: nothing."""
+    now = how_taken(recognizer)
+    differing = [name for name, value in model.recognizer_took.items() if value != now[name]]
+    return "; ".join(f"{name} was {model.recognizer_took[name]}, now {now[name]}" for name in differing)
+
+
+def write_weights(path: Path, tensors: Mapping[str, torch.Tensor | NDArray[Any]], info: WeightsInfo) -> None:
     """Write a weights file, atomically; float32 tensors that float16 holds without loss are stored as float16."""
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file
 
     partial = path.with_suffix(".partial")
-    plain = {name: _compact(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    plain = {name: _compact(_array(tensor)) for name, tensor in tensors.items()}
     save_file(plain, partial, metadata={"harness": info.model_dump_json()})
     partial.chmod(0o644)
     partial.replace(path)
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    half = tensor.half() if tensor.is_floating_point() else tensor
-    return (half if half.to(tensor.dtype).equal(tensor) else tensor).contiguous()
+def _array(tensor: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    short = tensor.is_floating_point() and tensor.element_size() < 4  # NumPy has no bfloat16
+    values: NDArray[Any] = (tensor.float() if short else tensor).detach().cpu().numpy()
+    return values
+
+
+def _compact(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind != "f":
+        return np.asarray(values, order="C")
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return np.asarray(half if np.array_equal(half.astype(values.dtype), values) else values, order="C")
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

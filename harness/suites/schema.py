@@ -42,13 +42,13 @@ class Use(Entry):
 class RecognizerEntry(Entry):
     """A recognizer: weights that exist, or one trained here on a source's faces.
 
-    ``view`` is the crop it is trained on: ``raw`` pictures, or faces that ``aligner`` brings to the ArcFace crop.
+    ``view`` is the crop it is trained on: ``raw`` pictures, or faces that ``aligner`` brings to a crop by its name.
     """
 
     weights: str = ""
     train: str = ""
     source: str = ""
-    view: Annotated[str, Field(pattern="^(raw|arcface)$")] = "arcface"
+    view: Name = "arcface"
     aligner: Use | None = None
     recipe: str = ""
     seed: int = 0

@@ -10,8 +10,8 @@ from harness_id3.pose import LandmarkPose
 
 from harness.components import Given, ImageBatch, Model, Run, SamplePlan
 from harness.faceworld.render import render
-from harness.planning.parts import demo_path
 from harness.stages.opening import load_recognizer
+from harness.store.shipped import demo_path
 from harness.store.weights import load_tensors, read_info
 
 PEOPLE = 24

@@ -19,9 +19,9 @@ from harness.builtin.diversity import Diversity
 from harness.builtin.leakage import Leakage
 from harness.components import Crop, Evaluator, Given, PairSet, Recognizer, Report, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.planning.parts import demo_path
 from harness.plugins import registry
 from harness.stages.opening import load_recognizer
+from harness.store.shipped import demo_path
 from harness.suites.read import load_suite
 
 STUDY = Path(__file__).parents[3] / "benchmarks" / "faceworld-evaluation"

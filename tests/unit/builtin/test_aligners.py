@@ -217,7 +217,7 @@ def test_two_least_faces_are_refused() -> None:
 
 
 def test_mtcnn_refuses_raw_crops(mtcnn: MTCNNAligner, photos: ImageBatch) -> None:
-    with pytest.raises(InputError, match="aligner: none"):
+    with pytest.raises(InputError, match="raw pictures are not aligned"):
         mtcnn.align(photos, Crop("raw", 32), Run(0))
 
 

@@ -16,13 +16,13 @@ from harness.components import Given, Report, Run, TemplateSet
 from harness.errors import InputError, StageError
 from harness.faces.faceset import FaceSet
 from harness.graph import ProtocolStage
-from harness.planning.parts import demo_path
 from harness.planning.planner import plan_suite
 from harness.stages import protocol as protocol_stage
 from harness.stages.opening import load_recognizer, open_protocol
 from harness.stages.work import Work
 from harness.stats.templates import FARS, points_nearest
 from harness.store.artifacts import Artifact, Manifest, Store
+from harness.store.shipped import demo_path
 from harness.suites.read import load_suite
 from harness.testing.contract import check_source
 from tests.unit.builtin.conftest import said

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from harness.cli import main
-from harness.planning.parts import demo_path
 from harness.planning.planner import plan_suite
+from harness.store.shipped import demo_path
 from harness.suites.read import load_suite
 from harness.suites.schema import Suite
 

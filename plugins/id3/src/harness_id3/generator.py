@@ -286,6 +286,6 @@ def embedder(autoencoder: Autoencoder, recognizer: Recognizer) -> Embed:
             images = autoencoder.decode(latents.float(), quantize=False)
             if images.shape[-1] != size:
                 images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-            return F.normalize(recognizer.features(images), dim=1)
+            return F.normalize(recognizer.features(recognizer.in_order(images)), dim=1)
 
     return embed
