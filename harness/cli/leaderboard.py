@@ -24,7 +24,8 @@ from harness.cli.options import workdir_option
 def leaderboard(suite: str | None, format_: str, published: bool, workdir: Path) -> None:
     """Show rows with their intervals, ranked only where they are comparable.
 
-    A rank needs three seeds and, per metric, the same protocol, recipe and dataset size.
+    Rows that share a letter do not differ by more than chance. A rank needs three seeds and, per metric, the same
+    protocol, recipe and dataset size.
     """
     from harness.reading import formats, output, tables
     from harness.reading.escape import visible
