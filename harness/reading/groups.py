@@ -1,8 +1,8 @@
 """Which rows of a board share a rank: every two are tested as ``harness compare`` tests them.
 
 The decisions of all rows are read once, and a bootstrap replicate of a difference is the difference of two rows'
-replicates, so that 20,000 pairs of rows cost little more than 200 rows. Reading the tables is what takes time; what came
-out is kept beside the results (``harness.reading.kept``).
+replicates, so that 20,000 pairs of rows cost little more than 200 rows. Reading the tables is what takes time; what
+came out is kept beside the results (``harness.reading.kept``).
 
 Letters: N rows, S seeds, P pairs of a benchmark, I identities, R bootstrap replicates.
 """
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from harness.reading.leaderboard import Row
     from harness.reading.metrics import About
 
-Fields = Mapping[
-    str, tuple["About", Sequence["Row"]]
-]  # by metric: how it is read, and the rows in order, the best first
+Fields = Mapping[str, tuple["About", Sequence["Row"]]]  # by metric: how it is read, and rows, the best first
 Ranks = dict[str, dict[str, str]]  # by metric and row (SUITE/ROW): its letters, empty where it could not be tested
 
 

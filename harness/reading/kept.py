@@ -1,4 +1,4 @@
-"""Shared ranks, kept beside the results: they rest on thousands of tables, which are read only when something changed."""
+"""Shared ranks, kept beside the results: their thousands of tables are read only when something changed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Every two rows are tested as two methods are (``harness.stats.comparison``). Holm's correction is over the rows that
 one row is compared with, as in ``harness compare --against``, and two rows differ where both comparisons say so. A
 correction over all pairs at once would find next to nothing with three seeds, whose t quantiles have two degrees of
-freedom: that no row is called different by chance holds for the comparisons with each row, not for all of them together.
+freedom. So the level holds for the comparisons with one row together, not for those of all rows.
 
 The letters are a clique cover of the graph of rows that do not differ: Piepho, Journal of Computational and Graphical
 Statistics 13, 2004; found by growing cliques, whose cost stays polynomial where insertion and absorption doubles its

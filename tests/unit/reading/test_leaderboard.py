@@ -375,7 +375,7 @@ def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
         load(tmp_path, "other")
 
 
-def test_a_suite_that_was_interrupted_before_its_first_result_is_told_from_one_that_is_not_there(
+def test_a_suite_without_a_result_yet_is_told_from_one_that_is_not_there(
     tmp_path: Path,
 ) -> None:
     put(tmp_path, make("a", 0, 0.8))
