@@ -54,6 +54,7 @@ class StageRecord(_Record):
     key: str
     content: str
     component: str = ""
+    license: str = Field(default="", description="name of the terms of what it made")
     cached: bool = False
     seconds: float = Field(description="wall seconds of the work itself, summed over workers; kept when cached")
     gpu_hours: float = 0.0

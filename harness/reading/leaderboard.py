@@ -140,14 +140,20 @@ def load(workdir: Path, suite: str | None = None, *, published: bool = False) ->
         InputError: there are no results (of that suite).
         DataError: all result files are damaged.
     """
+    board, _ = load_results(workdir, suite)
+    return replace(board, published=tuple(read_published())) if published else board
+
+
+def load_results(workdir: Path, suite: str | None = None) -> tuple[Board, list[tuple[Path, Result]]]:
+    """:func:`load`, with the results themselves and their folders."""
     damaged: list[str] = []
-    found = iterate_results(workdir, suite, lambda _, error: damaged.append(str(error)))
+    found = list(iterate_results(workdir, suite, lambda _, error: damaged.append(str(error))))
     board = build((result for _, result in found), workdir)
     if not board.rows and damaged:
         raise DataError(damaged[0] + (f"; {len(damaged) - 1} more are damaged" if len(damaged) > 1 else ""))
     if not board.rows:
         raise InputError(_nothing_found(workdir, suite))
-    return replace(board, published=tuple(read_published()) if published else (), damaged=tuple(damaged))
+    return replace(board, damaged=tuple(damaged)), found
 
 
 def build(results: Iterable[Result], workdir: Path | None = None) -> Board:
