@@ -14,6 +14,7 @@ from harness.errors import DataError
 
 SCHEMA = 2  # files of schema 1, whose metrics do not describe themselves, are read too
 FILE_NAME = "results.json"
+REPORT_FILE = "report.html"  # the page made of them
 SUITE_FILE = "suite.yaml"  # the resolved suite, beside the folders of its rows
 
 

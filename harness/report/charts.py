@@ -1,4 +1,4 @@
-"""Small drawings as inline SVG: intervals, score densities, curves. Coordinates are rounded, so that many fit a page."""
+"""Small drawings as inline SVG: intervals, score densities, curves; with rounded coordinates, so that many fit."""
 
 from __future__ import annotations
 
@@ -98,9 +98,8 @@ def curves(several: Sequence[Sequence[tuple[float, float]]], words: str) -> Mark
 
 
 def _chart(words: str, body: Markup) -> Markup:
-    return Markup("<svg class=ch viewBox='-1 -1 122 50' role=img><title>{}</title>{}</svg>").format(
-        visible(words), body
-    )
+    drawing = Markup("<svg class=ch viewBox='-1 -1 122 50' role=img><title>{}</title>{}</svg>")
+    return drawing.format(visible(words), body)
 
 
 def _area(heights: Doubles) -> str:

@@ -18,12 +18,10 @@ from harness.reading.published_tables import published_parts
 from harness.reading.tables import footers
 from harness.report.sheets import sheets
 from harness.report.table import columns, sections
-from harness.results import SUITE_FILE
+from harness.results import REPORT_FILE, SUITE_FILE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-FILE_NAME = "report.html"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def write(workdir: Path, suite: str | None = None, *, published: bool = False) -
     Raises:
         InputError: there are no results (of that suite).
     """
-    path = workdir / "results" / (suite or ".") / FILE_NAME
+    path = workdir / "results" / (suite or ".") / REPORT_FILE
     disk.write_text(path, html(workdir, suite, published=published))
     return path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-WIDTHS = (760, 560, 420, 320, 240, 180)  # pixels, tried in this order until a picture is small enough
+WIDTHS = (640, 480, 360, 280, 200)  # pixels, tried in this order until a picture is small enough
 QUALITY = 72
 
 
@@ -23,15 +23,20 @@ class Picture:
     height: int
 
 
-def embed(path: Path, most_bytes: int) -> Picture | None:
-    """The picture as WebP of at most so many bytes, text of the URI included; None if it is not there or too large."""
+def embed(path: Path, most_bytes: int, most_px: int = WIDTHS[0]) -> Picture | None:
+    """The picture as WebP; None if it is not there or too large.
+
+    Args:
+        most_bytes: length of the data URI.
+        most_px: its width, one of ``WIDTHS``.
+    """
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except (OSError, ValueError):
         return None
     for width in WIDTHS:
-        if image.width > width or width == WIDTHS[0]:
+        if width <= most_px and (image.width > width or width == most_px):
             small = image.copy()
             small.thumbnail((width, 4 * width))
             made = webp_uri(small)

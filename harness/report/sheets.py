@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from harness.errors import DataError
 from harness.reading.leaderboard import Board, Row
-from harness.reading.paired import read_table, table_path
+from harness.reading.paired import read_table
 from harness.report.charts import curves, densities, roc
 from harness.report.numbers import Style, duration
-from harness.report.pictures import Picture, embed
+from harness.report.pictures import WIDTHS, Picture, embed
 from harness.report.table import images_per_second, sheet_names
 from harness.results import Result, StageRecord
 
@@ -68,12 +68,10 @@ def _sheet(board: Board, row: Row, name: str, found: Sequence[tuple[Path, Result
     folder, first = found[0]
     scores, far = _scores(folder, first)
     drawn = {chart.title for chart in scores}
-    losses = dict.fromkeys(name for _, result in found for name in result.curves)
+    of_seeds = [result.curves for _, result in found]
     training = [
-        Chart(
-            name.replace("train/", "training "), curves([r.curves.get(name, []) for _, r in found], f"{name} by step")
-        )
-        for name in losses
+        Chart(each.replace("train/", "training "), curves([own.get(each, []) for own in of_seeds], f"{each} by step"))
+        for each in dict.fromkeys(each for own in of_seeds for each in own)
     ]
     return Sheet(
         row=row,
@@ -94,7 +92,7 @@ def _facts(row: Row, first: Result) -> Iterator[tuple[str, str]]:
     made = first.environment
     yield "generator", row.generator
     yield "seeds", ", ".join(map(str, row.seeds)) or "none finished"
-    yield "dataset", row.size.replace(" x ", " × ")
+    yield "dataset", row.size
     if first.dataset is not None and first.dataset.contexts:
         yield "contexts", first.dataset.contexts
     yield "commercial use", row.commercial_use
@@ -163,17 +161,15 @@ def _achieved(first: Result, benchmark: str, impostor: np.ndarray) -> Iterator[t
             target = quantity.removeprefix("tar_at_far_")
             allowed = int(np.floor(float(target) * len(ranked) + 1e-9))
             accepted = int((impostor > ranked[allowed]).sum()) if allowed < len(ranked) else len(ranked)
-            text = (
-                f"FAR {accepted / len(ranked):.2g} reached of {target} ({accepted:,} of {len(ranked):,} impostor pairs)"
-            )
-            yield metric.name, text
+            share = f"{accepted / len(ranked):.2g}"
+            yield metric.name, f"FAR reached {share} of {target}: {accepted:,} of {len(ranked):,} impostor pairs"
 
 
 def _pictures(folder: Path, first: Result, drawn: set[str], share: int) -> Iterator[Picture]:
     """The sample sheets first, then what is not drawn already, as far as the row's share of the page goes."""
     names = [name for name in first.figures if not _is_drawn(Path(name).stem, drawn)]
     for name in sorted(names, key=lambda name: "samples" not in name):
-        picture = embed(folder / name, min(share, _MOST_BYTES))
+        picture = embed(folder / name, min(share, _MOST_BYTES), WIDTHS[0] if "samples" in name else WIDTHS[2])
         if picture is not None:
             share -= len(picture.uri)
             yield picture

@@ -19,6 +19,7 @@ from harness.report.charts import Scale, interval_bar
 from harness.report.numbers import Style, duration, unit
 from harness.results import Result
 
+MOST_NAMED = 6  # rows that a finding names
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 
 
@@ -84,6 +85,7 @@ class Section:
     facts: tuple[str, ...]
     findings: tuple[str, ...]
     protocols: tuple[tuple[str, str], ...]
+    columns: tuple[Column, ...]
     lines: tuple[Line, ...]
 
 
@@ -105,14 +107,14 @@ def sections(board: Board, results: Sequence[Result], workdir: Path) -> list[Sec
     found = []
     for rows in _comparable(board.rows):
         ranked = sorted(rank(rows, board.metrics, workdir), key=order)
-        told = {about.name for about in board.metrics if len({_rank(row, about.name) for row in ranked} - {""}) > 1}
-        lines = [
-            _line(board, row, shown, told, names[row.suite, row.name], latest.get((row.suite, row.name)))
-            for row in ranked
-        ]
-        found.append(
-            Section(_title(ranked), _facts(ranked), tuple(_findings(ranked, shown)), _protocols(ranked), tuple(lines))
-        )
+        own = tuple(column for column in shown if any(column.key in row.cells for row in ranked))
+        told = {column.key for column in own if len({_rank(row, column.key) for row in ranked} - {""}) > 1}
+        lines = []
+        for row in ranked:
+            key = row.suite, row.name
+            lines.append(_line(board, row, own, told, names[key], latest.get(key)))
+        findings = tuple(_findings(board, ranked, own))
+        found.append(Section(_title(ranked), _facts(ranked), findings, _protocols(ranked), own, tuple(lines)))
     return found
 
 
@@ -152,7 +154,7 @@ def _facts(rows: Sequence[Row]) -> tuple[str, ...]:
     seeds = {row.seeds for row in rows}
     of_seeds = f"seeds {', '.join(map(str, first.seeds))}" if len(seeds) == 1 else f"up to {max(map(len, seeds))} seeds"
     recipe = f"training recipe {short(first.recipe)}" if first.recipe else "recognizers that are evaluated only"
-    return f"{len(rows)} row{'s' * (len(rows) > 1)}", of_seeds, first.size.replace(" x ", " × "), recipe
+    return f"{len(rows)} row{'s' * (len(rows) > 1)}", of_seeds, first.size, recipe
 
 
 def _protocols(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
@@ -161,7 +163,7 @@ def _protocols(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     return tuple((family, short(protocol)) for family, protocol in cells.items())
 
 
-def _findings(rows: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
+def _findings(board: Board, rows: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
     """What the ranks say, in words: metrics without a difference together, the others one by one."""
     if len(rows) < 2:
         return
@@ -169,21 +171,25 @@ def _findings(rows: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
     for column in shown:
         ranked = [row for row in rows if column.key in row.cells and row.cells[column.key].rank]
         ranked.sort(key=lambda row: row.cells[column.key].place or 0)
-        letters = {row.name: row.cells[column.key].rank for row in ranked}
+        letters = {board.label(row): row.cells[column.key].rank for row in ranked}
         if len(letters) < 2:
             continue
         if set(letters.values()) == {"a"}:
             equal.append(column.about.title)
         elif all(len(each) == 1 for each in letters.values()):
-            groups = [
-                ", ".join(n for n, own in letters.items() if own == each) for each in dict.fromkeys(letters.values())
-            ]
-            yield f"{column.about.title}: {' › '.join(groups)}"
+            groups = dict.fromkeys(letters.values())
+            names = [_named([name for name, own in letters.items() if own == each]) for each in groups]
+            yield f"{column.about.title}: {' > '.join(names)}"
         else:
-            best = [name for name, own in letters.items() if "a" in own]
-            yield f"{column.about.title}: none is shown to be better than {', '.join(best)}"
+            best = _named([name for name, own in letters.items() if "a" in own])
+            yield f"{column.about.title}: none is shown to be better than {best}"
     if equal:
         yield f"No difference beyond chance: {', '.join(equal)}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMED])} and {more} more"
 
 
 def _rank(row: Row, metric: str) -> str:
@@ -212,18 +218,12 @@ def images_per_second(result: Result) -> float | None:
 
 
 def _shown(cell: Cell, column: Column, told: bool) -> Shown:
-    words = [
-        f"{name} {column.style.number(low)} to {column.style.number(high)}" for name, low, high in _intervals(cell)
-    ]
-    bands = [("s" if name.endswith("seeds") else "p", low, high) for name, low, high in _intervals(cell)]
-    bar = interval_bar(column.scale, cell.value, bands, "; ".join(words) or "no interval")
-    return Shown(
-        column.style.number(cell.value),
-        cell.rank,
-        told and "a" in cell.rank,
-        bar,
-        cell.value if math.isfinite(cell.value) else 0.0,
-    )
+    number, found = column.style.number, _intervals(cell)
+    words = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in found) or "no interval"
+    bands = [("s" if name.endswith("seeds") else "p", low, high) for name, low, high in found]
+    bar = interval_bar(column.scale, cell.value, bands, words)
+    sort = cell.value if math.isfinite(cell.value) else 0.0
+    return Shown(number(cell.value), cell.rank, told and "a" in cell.rank, bar, sort)
 
 
 def _intervals(cell: Cell) -> list[tuple[str, float, float]]:

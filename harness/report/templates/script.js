@@ -41,7 +41,10 @@
   });
 
   document.getElementById("columns")?.addEventListener("change", ({ target }) => {
-    for (const row of all(".board tr")) row.cells[Number(target.value)].hidden = !target.checked;
+    for (const head of all(".board thead th")) {
+      if (head.dataset.column !== target.value) continue;
+      for (const row of head.closest("table").rows) row.cells[head.cellIndex].hidden = !target.checked;
+    }
   });
 
   const theme = document.getElementById("theme"), themes = ["auto", "light", "dark"];
