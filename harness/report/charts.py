@@ -60,6 +60,18 @@ def interval_bar(scale: Scale, value: float, bands: Sequence[tuple[str, float, f
     return body.format(visible(words), lines, dot)
 
 
+def difference_bar(scale: Scale, value: float, bounds: tuple[float, float], margin: float | None, words: str) -> Markup:
+    """A difference as a dot with its interval, the line of no difference, and the margin of equality behind them."""
+    band = Markup('<path class=m d="M{} 5H{}"/>').format(scale.at(-margin), scale.at(margin)) if margin else ""
+    line = Markup('<path class=z d="M{0} 0V10"/><path class=p d="M{1} 5H{2}"/>')
+    drawn = line.format(scale.at(0.0), *map(scale.at, bounds))
+    dot = Markup("<circle cx={} cy=5 r=2.6 />").format(scale.at(value))
+    body = Markup(
+        "<svg class='iv df' viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>{}{}{}</svg>"
+    )
+    return body.format(visible(words), band, drawn, dot)
+
+
 def densities(genuine: AnyFloats, impostor: AnyFloats, words: str) -> Markup:
     """Densities of genuine [G] and impostor [N] similarities on common bins, as two areas."""
     low, high = (float(side(np.concatenate([genuine, impostor]))) for side in (np.min, np.max))

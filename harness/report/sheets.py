@@ -25,10 +25,10 @@ _DRAWN = ("-scores", "-roc", "-det")  # pictures of similarities, drawn from the
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its heading."""
+    """Drawings with their heading."""
 
     title: str
-    drawing: Markup
+    drawings: tuple[Markup, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def _sheet(board: Board, row: Row, name: str, found: Sequence[tuple[Path, Result
     drawn = {chart.title for chart in scores}
     of_seeds = [result.curves for _, result in found]
     training = [
-        Chart(each.replace("train/", "training "), curves([own.get(each, []) for own in of_seeds], f"{each} by step"))
+        Chart(
+            each.replace("train/", "training "), (curves([own.get(each, []) for own in of_seeds], f"{each} by step"),)
+        )
         for each in dict.fromkeys(each for own in of_seeds for each in own)
     ]
     return Sheet(
@@ -80,7 +82,7 @@ def _sheet(board: Board, row: Row, name: str, found: Sequence[tuple[Path, Result
         facts=tuple(_facts(row, first)),
         notes=tuple(_notes(row)),
         scores=tuple(scores),
-        training=tuple(chart for chart in training if chart.drawing),
+        training=tuple(chart for chart in training if any(chart.drawings)),
         pictures=tuple(_pictures(folder, first, drawn, share)),
         metrics=tuple(_metrics(row, far)),
         settings=tuple((key, str(value)) for key, value in first.parameters.items()),
@@ -146,8 +148,8 @@ def _scores(folder: Path, first: Result) -> tuple[list[Chart], dict[str, str]]:
         score, same = (table[name].to_numpy(zero_copy_only=False) for name in ("score", "same"))
         genuine, impostor = score[same], score[~same]
         name = metric.pairs.removesuffix("-pairs")
-        charts.append(Chart(name, densities(genuine, impostor, f"{name}: densities of genuine and impostor scores")))
-        charts.append(Chart(f"{name} ROC", roc(genuine, impostor, f"{name}: true over false accept rate")))
+        areas = densities(genuine, impostor, f"{name}: densities of genuine and impostor scores")
+        charts.append(Chart(name, (areas, roc(genuine, impostor, f"{name}: true over false accept rate"))))
         achieved |= _achieved(first, name, impostor)
     return charts, achieved
 
