@@ -55,7 +55,7 @@ def interval_bar(scale: Scale, value: float, bands: Sequence[tuple[str, float, f
         for name, low, high in bands
         if math.isfinite(low) and math.isfinite(high)
     )
-    dot = Markup("<circle cx={} cy=5 r=2.6 />").format(scale.at(value)) if math.isfinite(value) else ""
+    dot = Markup('<path class=d d="M{} 5h0"/>').format(scale.at(value)) if math.isfinite(value) else ""
     body = Markup("<svg class=iv viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>{}{}</svg>")
     return body.format(visible(words), lines, dot)
 
@@ -65,11 +65,9 @@ def difference_bar(scale: Scale, value: float, bounds: tuple[float, float], marg
     band = Markup('<path class=m d="M{} 5H{}"/>').format(scale.at(-margin), scale.at(margin)) if margin else ""
     line = Markup('<path class=z d="M{0} 0V10"/><path class=p d="M{1} 5H{2}"/>')
     drawn = line.format(scale.at(0.0), *map(scale.at, bounds))
-    dot = Markup("<circle cx={} cy=5 r=2.6 />").format(scale.at(value))
-    body = Markup(
-        "<svg class='iv df' viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>{}{}{}</svg>"
-    )
-    return body.format(visible(words), band, drawn, dot)
+    dot = Markup('<path class=d d="M{} 5h0"/>').format(scale.at(value))
+    head = Markup("<svg class='iv df' viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>")
+    return head.format(visible(words)) + band + drawn + dot + Markup("</svg>")
 
 
 def densities(genuine: AnyFloats, impostor: AnyFloats, words: str) -> Markup:

@@ -169,7 +169,9 @@ def _achieved(first: Result, benchmark: str, impostor: np.ndarray) -> Iterator[t
 
 def _pictures(folder: Path, first: Result, drawn: set[str], share: int) -> Iterator[Picture]:
     """The sample sheets first, then what is not drawn already, as far as the row's share of the page goes."""
-    names = [name for name in first.figures if not _is_drawn(Path(name).stem, drawn)]
+    # a result file may come from anyone: nothing outside its folder enters a page
+    inside = [name for name in first.figures if ".." not in Path(name).parts and not Path(name).is_absolute()]
+    names = [name for name in inside if not _is_drawn(Path(name).stem, drawn)]
     for name in sorted(names, key=lambda name: "samples" not in name):
         picture = embed(folder / name, min(share, _MOST_BYTES), WIDTHS[0] if "samples" in name else WIDTHS[2])
         if picture is not None:
