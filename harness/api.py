@@ -57,13 +57,15 @@ def run(
     """
     from harness.engine import Engine
     from harness.tracking.mlflow import MlflowTracking
+    from harness.tracking.report import ReportPage
     from harness.tracking.terminal import Terminal
 
     made = plan(path, set=set)
     for row in only:
         if row not in made.rows:
             raise InputError(f"--only {row}: {unknown('row', row, made.rows)}")
-    listeners = [MlflowTracking(), Terminal()] if show else [MlflowTracking()]
+    # the last one hears an event first: the terminal names the report, and does not wait for MLflow
+    listeners = [MlflowTracking(), *([Terminal()] if show else []), ReportPage()]
     engine = Engine(
         made,
         _workdir(workdir),

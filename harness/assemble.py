@@ -35,6 +35,7 @@ def stage_record(artifact: Artifact, cached: bool) -> StageRecord:
         key=made.key,
         content=made.content,
         component=made.component,
+        license=made.license.get("name", ""),
         cached=cached,
         seconds=made.seconds,
         gpu_hours=made.settings.get("devices", 1) * made.seconds / _SECONDS_PER_HOUR if made.device != "cpu" else 0.0,

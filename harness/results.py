@@ -15,6 +15,7 @@ from harness.errors import DataError
 SCHEMA = 2  # files of schema 1, whose metrics do not describe themselves, are read too
 FILE_NAME = "results.json"
 CHOSEN = "chosen on the test benchmarks"  # what a result's ``chosen_on`` means, as boards and MLflow say it
+REPORT_FILE = "report.html"  # the page made of them
 SUITE_FILE = "suite.yaml"  # the resolved suite, beside the folders of its rows
 
 
@@ -55,6 +56,7 @@ class StageRecord(_Record):
     key: str
     content: str
     component: str = ""
+    license: str = Field(default="", description="name of the terms of what it made")
     cached: bool = False
     seconds: float = Field(description="wall seconds of the work itself, summed over workers; kept when cached")
     gpu_hours: float = 0.0

@@ -22,6 +22,7 @@ _COMMANDS = {
     "leaderboard": "leaderboard",
     "plan": "run",
     "plugins": "plugins",
+    "report": "report",
     "run": "run",
     "store": "store",
     "sync": "ui",

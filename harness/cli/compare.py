@@ -15,10 +15,10 @@ from harness.cli.options import workdir_option
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", "json", "markdown"]),
+    type=click.Choice(["table", "json", "markdown", "html"]),
     default="table",
     show_default=True,
-    help="json holds everything, as fractions.",
+    help="json holds everything, as fractions; html, of two rows, also the pairs on which they disagree most.",
 )
 @click.option(
     "--picture",
@@ -34,12 +34,19 @@ def compare(rows: tuple[str, ...], against: str | None, format_: str, picture: P
     trained models. With --against, many rows are compared with one.
     """
     if against is not None:
+        if format_ == "html":
+            raise click.UsageError("--format html compares two rows; give A B without --against")
         _against(against, rows, format_, picture, workdir)
         return
     if len(rows) != 2:
         raise click.UsageError(f"give two rows, or --against ROW; got {len(rows)}")
     if picture is not None:
         raise click.UsageError("--picture needs --against")
+    if format_ == "html":
+        from harness.report.comparison import html
+
+        click.echo(html(workdir, *rows), nl=False)
+        return
     from harness.reading import comparison_tables, output
     from harness.reading.comparison import compare as compare_rows
 

@@ -14,10 +14,10 @@ from harness.cli.options import workdir_option
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", "json", "csv", "markdown"]),
+    type=click.Choice(["table", "json", "csv", "markdown", "html"]),
     default="table",
     show_default=True,
-    help="json and csv hold every metric, as fractions.",
+    help="json and csv hold every metric, as fractions; html is the page that `harness report` writes.",
 )
 @click.option("--published", is_flag=True, help="Also show the rows that papers print; they are never ranked.")
 @click.option(
@@ -30,8 +30,14 @@ from harness.cli.options import workdir_option
 def leaderboard(suite: str | None, format_: str, published: bool, distributions: Path | None, workdir: Path) -> None:
     """Show rows with their intervals, ranked only where they are comparable.
 
-    A rank needs three seeds and, per metric, the same protocol, recipe and dataset size.
+    Rows that share a letter do not differ by more than chance. A rank needs three seeds and, per metric, the same
+    protocol, recipe and dataset size.
     """
+    if format_ == "html":
+        from harness.report.page import html
+
+        click.echo(html(workdir, suite, published=published), nl=False)
+        return
     from harness.reading import formats, output, tables
     from harness.reading.escape import visible
     from harness.reading.leaderboard import load

@@ -20,7 +20,7 @@ from harness.errors import DataError, InputError, unknown
 from harness.reading import ranks
 from harness.reading.metrics import About, describe
 from harness.reading.published import PublishedRow, read_published
-from harness.results import SCHEMA, Dataset, MetricRecord, Result, iterate_results
+from harness.results import FILE_NAME, SCHEMA, Dataset, MetricRecord, Result, iterate_results
 from harness.stats.comparison import MIN_SEEDS, SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Cell:
     ``interval`` is the evaluator's own; with several seeds its bounds are the means of the seeds' bounds, because all
     seeds are measured on the same identities. ``intervals`` are those of the seeds, ``over_seeds`` is the t interval
     over seeds. ``described`` says whether all records behind it describe themselves: those of earlier versions do not.
+    ``place`` is the row's position by its mean among the rows that it can be ranked with, ``rank`` the letters that it
+    shares with those from which it does not differ.
     """
 
     about: About
@@ -59,7 +61,8 @@ class Cell:
     intervals: dict[int, Interval] = field(default_factory=dict)
     over_seeds: Interval | None = None
     notes: tuple[str, ...] = ()
-    rank: int | None = None
+    place: int | None = None
+    rank: str = ""
     unranked: str = ""
 
     @property
@@ -141,27 +144,35 @@ def load(workdir: Path, suite: str | None = None, *, published: bool = False) ->
         InputError: there are no results (of that suite).
         DataError: all result files are damaged.
     """
+    board, _ = load_results(workdir, suite)
+    return replace(board, published=tuple(read_published())) if published else board
+
+
+def load_results(workdir: Path, suite: str | None = None) -> tuple[Board, list[tuple[Path, Result]]]:
+    """:func:`load`, with the results themselves and their folders."""
     damaged: list[str] = []
-    board = build(result for _, result in iterate_results(workdir, suite, lambda _, error: damaged.append(str(error))))
+    found = list(iterate_results(workdir, suite, lambda _, error: damaged.append(str(error))))
+    board = build((result for _, result in found), workdir)
     if not board.rows and damaged:
         raise DataError(damaged[0] + (f"; {len(damaged) - 1} more are damaged" if len(damaged) > 1 else ""))
     if not board.rows:
         raise InputError(_nothing_found(workdir, suite))
-    return replace(board, published=tuple(read_published()) if published else (), damaged=tuple(damaged))
+    return replace(board, damaged=tuple(damaged)), found
 
 
-def build(results: Iterable[Result]) -> Board:
-    """Aggregate results over seeds, rank them where they are comparable, and put them in order."""
+def build(results: Iterable[Result], workdir: Path | None = None) -> Board:
+    """Aggregate results over seeds, rank them where they are comparable, and put them in order.
+
+    Args:
+        workdir: where the decisions pair by pair lie that ranks rest on; None: nowhere.
+    """
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.suite, result.row), []).append(result)
     metrics = describe(result for group in groups.values() for result in group)
     rows = [_aggregate(group, metrics) for group in groups.values()]
     shown = tuple(about for name, about in metrics.items() if any(name in row.cells for row in rows))
-    for about in shown:
-        if about.ranks:
-            rows = ranks.rank(rows, about)
-    return Board(tuple(sorted(rows, key=ranks.order)), shown)
+    return Board(tuple(sorted(ranks.rank(rows, shown, workdir), key=ranks.order)), shown)
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
@@ -178,7 +189,9 @@ def t_interval(values: Sequence[float]) -> Interval | None:
 
 def _nothing_found(workdir: Path, suite: str | None) -> str:
     folder = workdir / "results"
-    others = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    if suite and (folder / suite).is_dir():
+        return f"{folder / suite}: no row is finished yet; run the suite again, and it goes on where it was"
+    others = sorted({path.parents[2].name for path in folder.glob(f"*/*/seed-*/{FILE_NAME}")})
     if suite and others:
         return f"{folder}: {unknown('suite', suite, others)}"
     return f"no results under {folder}; run a suite first (harness run SUITE) or name its --workdir"

@@ -45,8 +45,13 @@ class About:
 
     @property
     def ranks(self) -> bool:
-        """Whether rows rank by it: that takes a direction."""
+        """Whether rows are ordered by it: that takes a direction."""
         return self.ranked and self.better != "neither"
+
+    @property
+    def tested(self) -> bool:
+        """Whether rows are tested by it and share ranks: that takes a direction, and what ``harness compare`` tests."""
+        return self.better != "neither" and (self.headline or self.paired)
 
     @property
     def paired(self) -> bool:

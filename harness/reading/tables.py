@@ -70,10 +70,9 @@ def _heading(about: About) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """``#1 86.9 ± 1.2 [85.1, 88.4]*``, and on a second line the interval over seeds where there is one."""
+    """``a 86.9 ± 1.2 [85.1, 88.4]*``, and on a second line the interval over seeds where there is one."""
     number = cell.about.number
-    parts = [] if cell.rank is None else [f"#{cell.rank}"]
-    parts.append(number(cell.value))
+    parts = [cell.rank, number(cell.value)] if cell.rank else [number(cell.value)]
     if cell.std_folds is not None:
         parts.append(f"± {number(cell.std_folds)}")
     if cell.interval is not None:
@@ -128,7 +127,7 @@ def _legend(rows: list[Row], shown: list[About]) -> list[str]:
     if any(cell.over_seeds for cell in cells):
         parts.append("seeds [95% t interval over seeds]")
     if any(cell.rank for cell in cells):
-        parts.append("#rank by mean; whether a difference is more than chance: harness compare A B")
+        parts.append("a, b, ... before a number: rows that share a letter do not differ by more than chance, a is best")
     lines = ["; ".join(parts)] if cells else []
     return [*lines, "seconds: all stages a row rests on, those it shares with other rows included"] if rows else lines
 
@@ -162,7 +161,7 @@ def _unranked(rows: list[Row], board: Board) -> list[str]:
         open_ = {m: c.unranked for m, c in row.cells.items() if c.unranked}
         for reason in dict.fromkeys(open_.values()):
             metrics = [row.cells[metric].about.title for metric, why in open_.items() if why == reason]
-            total = sum(1 for cell in row.cells.values() if cell.rank is not None or cell.unranked)
+            total = sum(1 for cell in row.cells.values() if cell.rank or cell.unranked)
             where = "" if len(metrics) == total else f" on {', '.join(metrics)}"
             reasons.setdefault((reason, where), []).append(board.label(row))
     return [f"not ranked{where}, {reason}: {_names(who, rows)}" for (reason, where), who in reasons.items()]

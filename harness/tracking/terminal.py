@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.reading.escape import visible
-from harness.results import FILE_NAME, Result, StageRecord, result_folder
+from harness.results import FILE_NAME, REPORT_FILE, Result, StageRecord, result_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,6 +149,8 @@ class Terminal:
         option = "" if workdir == Path("runs") else f" --workdir {shlex.quote(str(workdir))}"
         suite = results[0].suite
         lines = [f"results   {workdir / 'results' / suite}/ROW/seed-N/{FILE_NAME}"]
+        if (page := workdir / "results" / suite / REPORT_FILE).is_file():
+            lines.append(f"report    {page}, a page for a browser")
         if pictures:
             count = sum(len(result.figures) for result in results)
             lines.append(f"pictures  {count} beside the results, such as {pictures[0]}")

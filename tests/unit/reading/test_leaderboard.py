@@ -98,7 +98,7 @@ def table(board: Board, width: int = 200) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def ranks(board: Board, name: str = "fw-lfw/accuracy") -> dict[str, int | None]:
+def ranks(board: Board, name: str = "fw-lfw/accuracy") -> dict[str, str]:
     return {row.name: row.cells[name].rank for row in board.rows}
 
 
@@ -106,7 +106,7 @@ def test_one_seed_is_shown_with_its_interval_and_not_ranked() -> None:
     board = build([make("a", 0, 0.869), make("b", 0, 0.8)])
     cell = board.rows[0].cells["fw-lfw/accuracy"]
     assert cell.interval is not None
-    assert (cell.interval.over, cell.over_seeds, cell.rank) == ("identities", None, None)
+    assert (cell.interval.over, cell.over_seeds, cell.rank) == ("identities", None, "")
     text = table(board)
     assert "86.9 ± 1.2 [84.9, 88.9]" in text
     assert "not ranked, fewer than 3 seeds: all rows" in text
@@ -119,7 +119,7 @@ def test_one_seed_is_shown_with_its_interval_and_not_ranked() -> None:
 def test_three_seeds_are_ranked_and_have_both_intervals() -> None:
     board = build(seeds("a", 0.80) + seeds("b", 0.85))
     assert [row.name for row in board.rows] == ["b", "a"]
-    assert ranks(board) == {"b": 1, "a": 2}
+    assert ranks(board) == {"b": "a", "a": "b"}
     cell = board.rows[0].cells["fw-lfw/accuracy"]
     assert cell.interval is not None
     assert cell.over_seeds is not None
@@ -128,7 +128,7 @@ def test_three_seeds_are_ranked_and_have_both_intervals() -> None:
     # 0.86 +- t(0.975, 2) * 0.01 / sqrt(3), with t = 4.302653
     assert (cell.over_seeds.low, cell.over_seeds.high) == pytest.approx((0.835159, 0.884841), abs=1e-6)
     assert cell.over_seeds.over == "seeds"
-    assert "#1 86.0 ± 1.2 [84.0, 88.0]" in table(board)
+    assert "a 86.0 ± 1.2 [84.0, 88.0]" in table(board)
     assert "seeds [83.5, 88.5]" in table(board)
 
 
@@ -149,7 +149,7 @@ def test_the_average_is_over_benchmarks_per_seed() -> None:
 )
 def test_rows_that_differ_are_shown_unranked_with_the_reason(more: dict[str, Any], reason: str) -> None:
     board = build(seeds("a", 0.80) + seeds("b", 0.85) + seeds("c", 0.9, **more))
-    assert ranks(board) == {"b": 1, "a": 2, "c": None}
+    assert ranks(board) == {"b": "a", "a": "b", "c": ""}
     assert any(
         line.startswith("not ranked") and reason in line and line.endswith(": c") for line in tables.footers(board)
     )
@@ -157,12 +157,12 @@ def test_rows_that_differ_are_shown_unranked_with_the_reason(more: dict[str, Any
 
 def test_another_protocol_of_one_benchmark_leaves_the_others_ranked() -> None:
     board = build(seeds("a", 0.80) + seeds("b", 0.85) + seeds("c", 0.9, protocol="sha256:other"))
-    assert ranks(board, "fw-cfp/accuracy") == {"c": 1, "b": 2, "a": 3}
+    assert ranks(board, "fw-cfp/accuracy") == {"c": "a", "b": "b", "a": "c"}
 
 
 def test_a_single_row_has_no_rank() -> None:
     board = build(seeds("a", 0.8))
-    assert ranks(board) == {"a": None}
+    assert ranks(board) == {"a": ""}
     assert any("no other row" in line for line in tables.footers(board))
 
 
@@ -177,7 +177,7 @@ def test_a_seed_of_another_recipe_is_left_out_of_the_mean() -> None:
 def test_seeds_with_different_settings_are_not_ranked() -> None:
     mixed = [make("a", seed, 0.8, parameters={"gamma": 0.1 * (seed > 0), "seed": seed}) for seed in range(3)]
     board = build(mixed + seeds("b", 0.7) + seeds("c", 0.6))
-    assert ranks(board) == {"b": 1, "c": 2, "a": None}
+    assert ranks(board) == {"b": "a", "c": "b", "a": ""}
     assert any("its seeds differ in gamma" in line for line in tables.footers(board))
 
 
@@ -185,7 +185,7 @@ def test_seeds_that_rest_on_different_models_or_code_are_not_ranked() -> None:
     mixed = [make("a", seed, 0.8, method="new" if seed else "old") for seed in range(3)]
     before_methods_were_told = [make("d", seed, 0.5, method="new" if seed else "") for seed in range(3)]
     board = build(mixed + seeds("b", 0.7, method="m") + seeds("c", 0.6, method="n") + before_methods_were_told)
-    assert ranks(board) == {"b": 1, "c": 2, "d": 3, "a": None}
+    assert ranks(board) == {"b": "a", "c": "b", "d": "c", "a": ""}
     assert any("its seeds differ in model, contexts, source, aligner or code" in line for line in tables.footers(board))
 
 
@@ -195,7 +195,7 @@ def test_weights_that_exist_are_one_model_whatever_the_seeds() -> None:
     row = next(row for row in board.rows if row.name == "r50")
     assert row.seeds == (0,)
     assert row.cells["fw-lfw/accuracy"].over_seeds is None
-    assert ranks(board)["r50"] is None
+    assert ranks(board)["r50"] == ""
     assert not row.left_out
 
 
@@ -241,11 +241,11 @@ def test_a_strangers_metrics_get_percent_a_rank_a_mean_and_a_column_as_built_in_
         *("zoo\nmiss", "farm\nmiss", "mean-miss", "keepers", "share %", "seconds", "commercial\nuse")
     ]
     for name in ("zoo/miss", "farm/miss", "mean-miss/rate"):
-        assert ranks(board, name) == {"b": 1, "a": 2, "c": 3}, "fewer misses are better"
-    assert ranks(board, "zoo/aside") == {"b": 1, "a": 1, "c": 1}, "ranked though it has no column"
+        assert ranks(board, name) == {"b": "a", "a": "b", "c": "c"}, "fewer misses are better"
+    assert ranks(board, "zoo/aside") == {"b": "", "a": "", "c": ""}, "no column, no test"
     cells = {column.title: column.text(board.rows[0]) for column in tables.columns(board)}
-    assert cells["zoo\nmiss"].startswith("#1 15.0")
-    assert cells["mean-miss"].startswith("#1 20.0")
+    assert cells["zoo\nmiss"].startswith("a 15.0")
+    assert cells["mean-miss"].startswith("a 20.0")
     assert cells["keepers"].startswith("12\n")
     assert cells["share %"].startswith("25.0\n")
     assert "in percent (keepers as they are)" in tables.footers(board)[0]
@@ -266,7 +266,7 @@ def test_a_metric_without_a_direction_has_no_rank() -> None:
     results = [
         make(row, seed, 0.5, metrics=[metric("zoo/size", 1.0 + seed, ranked=True)]) for row in "ab" for seed in range(3)
     ]
-    assert ranks(build(results), "zoo/size") == {"a": None, "b": None}
+    assert ranks(build(results), "zoo/size") == {"a": "", "b": ""}
 
 
 def earlier(result: Result) -> Result:
@@ -279,7 +279,7 @@ def earlier(result: Result) -> Result:
 
 def test_results_of_earlier_versions_are_plain_numbers_without_a_rank() -> None:
     board = build(map(earlier, seeds("a", 0.80) + seeds("b", 0.85)))
-    assert {cell.rank for row in board.rows for cell in row.cells.values()} == {None}
+    assert {cell.rank for row in board.rows for cell in row.cells.values()} == {""}
     cells = {column.title: column.text(board.rows[0]) for column in tables.columns(board)}
     assert cells["fw-lfw\naccuracy"].startswith("0.810 [0.790, 0.830]")
     assert cells["separability\nfdr"].startswith("2.50")
@@ -292,7 +292,7 @@ def test_results_of_earlier_versions_are_plain_numbers_without_a_rank() -> None:
 def test_beside_new_results_old_ones_read_as_they_do_and_have_no_rank() -> None:
     old = [earlier(result) for result in seeds("old", 0.9)]
     board = build([*old, *seeds("a", 0.80), *seeds("b", 0.85)])
-    assert ranks(board) == {"b": 1, "a": 2, "old": None}
+    assert ranks(board) == {"b": "a", "a": "b", "old": ""}
     assert next(row for row in board.rows if row.name == "old").cells["fw-lfw/accuracy"].about.unit == "fraction"
     assert "separability\ngenuine_mean" not in titles(board)
     assert any("its result files are of an earlier version: old" in line for line in tables.footers(board))
@@ -303,7 +303,7 @@ def test_a_board_as_a_frame() -> None:
     frame = board.to_frame()
     assert len(frame) == 2 * 3 * 10
     line = frame[(frame.row == "b") & (frame.seed == 1) & (frame.metric == "fw-lfw/accuracy")].iloc[0]
-    assert (line.suite, line.title, line.unit, line["rank"]) == ("demo", "fw-lfw", "fraction", 1)
+    assert (line.suite, line.title, line.unit, line["rank"]) == ("demo", "fw-lfw", "fraction", "a")
     assert (line.value, line.low, line.high, line["mean"]) == pytest.approx((0.86, 0.84, 0.88, 0.86))
     assert frame[frame.metric == AVERAGE].low.isna().all()
 
@@ -324,13 +324,13 @@ def test_json_and_csv_hold_every_metric_as_fractions(tmp_path: Path) -> None:
     assert (first["name"], first["origin"], len(first["cells"])) == ("b", "measured", 10)
     assert first["cells"][0]["values"] == {"0": 0.85, "1": 0.86, "2": 0.87}
     assert [first["cells"][0][key] for key in ("metric", "title", "unit", "better", "rank")] == [
-        *("fw-lfw/accuracy", "fw-lfw", "fraction", "higher", 1)
+        *("fw-lfw/accuracy", "fw-lfw", "fraction", "higher", "a")
     ]
     lines = list(csv.DictReader(io.StringIO(formats.to_csv(board))))
     assert len(lines) == 21
     assert lines[0]["metric"] == "fw-lfw/accuracy"
     assert float(lines[0]["value"]) == pytest.approx(0.86)
-    assert (lines[0]["rank"], lines[0]["seeds"], lines[0]["seconds"]) == ("1", "0 1 2", "60.5")
+    assert (lines[0]["rank"], lines[0]["seeds"], lines[0]["seconds"]) == ("a", "0 1 2", "60.5")
     assert (lines[-1]["row"], lines[-1]["status"], lines[-1]["note"]) == ("c", "failed", "no")
 
 
@@ -372,6 +372,18 @@ def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
         load(tmp_path)
     put(tmp_path, make("a", 0, 0.8))
     with pytest.raises(InputError, match=r"results: unknown suite 'other', expected one of demo"):
+        load(tmp_path, "other")
+
+
+def test_a_suite_without_a_result_yet_is_told_from_one_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, make("a", 0, 0.8))
+    (tmp_path / "results" / "second").mkdir()
+    (tmp_path / "results" / "second" / "suite.yaml").write_text("name: second\n")
+    with pytest.raises(InputError, match=r"second: no row is finished yet; run the suite again"):
+        load(tmp_path, "second")
+    with pytest.raises(InputError, match=r"unknown suite 'other', expected one of demo$"):
         load(tmp_path, "other")
 
 

@@ -1,0 +1,67 @@
+"""Shared ranks, kept beside the results: their thousands of tables are read only when something changed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import disk
+from harness.reading.groups import Fields, Ranks, key, shared_ranks, table_paths
+from harness.store.keys import digest
+
+if TYPE_CHECKING:
+    from harness.reading.leaderboard import Row
+    from harness.reading.metrics import About
+
+FILE = ".ranks.json"  # in the folder of the results
+_RULE = 1  # of the tests; another number makes what was kept worthless
+_BOARDS = 8  # how many are kept: of each suite, and of all together
+
+
+def ranks(fields: Fields, workdir: Path | None) -> Ranks:
+    """:func:`harness.reading.groups.shared_ranks`, from the last time if no table and no value changed."""
+    if workdir is None or not any(about.paired for about, _ in fields.values()):
+        return shared_ranks(fields, workdir)
+    path, wanted = workdir / "results" / FILE, digest([_RULE, _state(fields, workdir)])
+    boards = _read(path)
+    if wanted not in boards:
+        boards[wanted] = shared_ranks(fields, workdir)
+        newest = dict(list(boards.items())[-_BOARDS:])
+        with contextlib.suppress(OSError):  # a folder that may not be written to is only slower
+            disk.write_text(path, json.dumps(newest) + "\n")
+    return boards[wanted]
+
+
+def _state(fields: Fields, workdir: Path) -> list[Any]:
+    """All that the ranks depend on."""
+    return [
+        [name, about.relative, about.better, about.pairs, about.members, [_row(about, row, workdir) for row in rows]]
+        for name, (about, rows) in fields.items()
+    ]
+
+
+def _row(about: About, row: Row, workdir: Path) -> list[Any]:
+    values = sorted(row.cells[about.name].values.items())
+    tables = table_paths(about, row, workdir) if about.paired else {}
+    return [key(row), values, [_stamp(path) for path in tables.values()]]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """When a file was last written, and its size in bytes; zeros if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _read(path: Path) -> dict[str, Ranks]:
+    """What was kept; nothing if it is damaged."""
+    try:
+        boards = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return boards if isinstance(boards, dict) else {}
