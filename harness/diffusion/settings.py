@@ -112,7 +112,7 @@ class LatentSampleSettings(Settings):
         for name in sorted(frozenset().union(*TAKES.values()) - TAKES[self.sampler]):
             value, default = getattr(self, name), LatentSampleSettings.model_fields[name].default
             if value != default:
-                takers = " and ".join(sampler for sampler, taken in TAKES.items() if name in taken)
+                takers = ", ".join(sampler for sampler, taken in TAKES.items() if name in taken)
                 raise ValueError(
                     f"{name} {json.dumps(value)}: for {takers} only, got sampler {self.sampler!r}; set it to "
                     f"{json.dumps(default)}"

@@ -35,7 +35,7 @@ from harness.testing.latent import tiny_model
             {"sampler": "dpm-solver++-sde", "eta": 1.0},
             "eta 1.0: for ddim only, got sampler 'dpm-solver..-sde'; set it to 0.0",
         ),
-        ({"sampler": "dpm-solver++-sde", "order": 3}, "order 3: for dpm-solver.. and unipc only, .*; set it to 2"),
+        ({"sampler": "dpm-solver++-sde", "order": 3}, "order 3: for dpm-solver.., unipc only, .*; set it to 2"),
         ({"sampler": "heun", "order": 3}, "order 3"),
         ({"sampler": "ddim", "order": 3}, "order 3"),
         ({"sampler": "unipc", "order": 4}, "order"),
