@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Unit tests with servers, studies or trainings, which `make check` leaves to `make test`.
 LATER := benchmarks tracking diffusion builtin/test_margin.py data/test_bombs.py test_golden_dir.py test_engine.py
 COVERAGE := 90  # percent of lines, the least that passes
-PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3 plugins/dlib
+PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3 plugins/idperturb plugins/dlib
 SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 
 .PHONY: install quickstart check test slow lint docs clean

@@ -1,4 +1,4 @@
-"""Contexts at the size of published datasets: Tammes anchors, and tables of negatives, with what they cost.
+"""Contexts at the size of published datasets: Tammes anchors, tables of negatives, safe cones, with what they cost.
 
     OMP_NUM_THREADS=1 python benchmarks/perf/contexts.py > benchmarks/perf/records/DATE-contexts.md
 
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from harness_id3.anchors import Tammes, TammesSettings, max_cosine
+from harness_idperturb.generator import half_way_cosines
 from harness_negfacediff.negatives import negative_table
 
+from harness.arrays import Floats
 from harness.builtin.small_cnn import SmallCNN, SmallCNNSettings
 from harness.components import Crop, Given, Run
 
@@ -49,10 +51,28 @@ def tammes(count: int, width: int, iterations: int) -> None:
     assert abs(again - seen[-1][1]) < 1e-5, (again, seen[-1])
 
 
-def negatives(count: int, width: int) -> None:
-    """A table of every kind that compares all contexts with all others."""
+def uniform(count: int, width: int) -> Floats:
+    """Contexts as the law ``uniform`` draws them, float32 [count, width]."""
     contexts = np.random.default_rng(0).standard_normal((count, width), dtype=np.float32)
     contexts /= np.linalg.norm(contexts, axis=1, keepdims=True)
+    return contexts
+
+
+def cones(count: int, width: int) -> None:
+    """The lower bounds of IDperturb's safe cones."""
+    contexts = uniform(count, width)
+    start = time.process_time()
+    bounds = half_way_cosines(contexts)
+    seconds = time.process_time() - start
+    print(f"\n## Safe cones among {count:,} contexts of {width} values\n")
+    print("| CPU min | peak GB | lower bound: mean, least, greatest |\n| --- | --- | --- |")
+    shown = f"{bounds.mean():.3f}, {bounds.min():.3f}, {bounds.max():.3f}"
+    print(f"| {seconds / 60:.1f} | {peak_gb()} | {shown} |", flush=True)
+
+
+def negatives(count: int, width: int) -> None:
+    """A table of every kind that compares all contexts with all others."""
+    contexts = uniform(count, width)
     print(f"\n## Negatives among {count:,} contexts of {width} values\n")
     print("| kind | CPU min | peak GB | cosine to the negative: mean, least, greatest |\n| --- | --- | --- | --- |")
     for kind in ("far", "close", "mid"):
@@ -74,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     print(f"# Contexts at published size, {date.today().isoformat()}\n")
     print(f"{torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}, seed 0.")
+    cones(args.contexts, args.width)
     negatives(args.contexts, args.width)
     tammes(args.anchors, args.width, args.iterations)
 

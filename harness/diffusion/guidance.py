@@ -36,19 +36,24 @@ def concatenate(first: Context, second: Context) -> Context:
     raise TypeError("contexts and negative contexts must both be tensors or both be contextualized")
 
 
-def with_negative(denoise: ConditionalDenoiser, negative: Context, weight: Weight) -> ConditionalDenoiser:
+def with_negative(
+    denoise: ConditionalDenoiser, negative: Context, weight: Weight, interval: tuple[int, int] | None = None
+) -> ConditionalDenoiser:
     """Steer every noise estimate away from a negative identity.
 
     Args:
         denoise: maps x_t [B, C, H, W], t [B], contexts to predicted noise [B, C, H, W].
         negative: contexts to move away from, one per image, of the kind that the contexts will be.
         weight: guidance weight w, at least 0, or a function of t; 0 returns ``denoise`` itself. The authors use 0.5.
+        interval: least and greatest diffusion step t at which to steer; at others ``denoise`` is called once, for half
+            the work. None: at all steps.
 
     Returns:
         A denoiser that makes both predictions in one batch of 2B; every operation of the network is per sample, so
         the numbers are those of two calls up to rounding.
 
-    Source: NegFaceDiff, arXiv 2508.09661; weights in steps as in AdaptDiff.
+    Source: NegFaceDiff, arXiv 2508.09661; weights in steps as in AdaptDiff; the interval as in Kynkaanniemi et al.,
+    arXiv 2404.07724, there in noise levels and for guidance of classes.
     """
     if not callable(weight):
         if weight < 0.0:
@@ -67,6 +72,8 @@ def with_negative(denoise: ConditionalDenoiser, negative: Context, weight: Weigh
         return last[1]
 
     def guided(x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        if interval is not None and not interval[0] <= int(t[0]) <= interval[1]:
+            return denoise(x_t, t, context)
         both = denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), joined(context))  # [2B, C, H, W]
         eps_positive, eps_negative = both.chunk(2)
         w = weight(t).to(both).reshape(-1, 1, 1, 1) if callable(weight) else weight

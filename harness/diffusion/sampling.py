@@ -18,9 +18,8 @@ from harness.arrays import Floats, Images
 from harness.coding import from_unit
 from harness.components.images import SamplePlan
 from harness.diffusion.latent import LatentDiffusion
-from harness.diffusion.samplers import SAMPLERS, Denoiser, Noise
-from harness.diffusion.schedule import spaced_steps
-from harness.diffusion.settings import LatentSampleSettings
+from harness.diffusion.samplers import OWN_SPACING, SAMPLERS, SPACINGS, Denoiser, Noise
+from harness.diffusion.settings import TAKES, LatentSampleSettings
 from harness.diffusion.unet import Contextualized
 
 if TYPE_CHECKING:
@@ -34,7 +33,9 @@ def sample_images(
     shape = parts.latent_shape
     who, which = rows.identities.tolist(), rows.samples.tolist()
     steps = parts.schedule.T if settings.sampler == "ddpm" else settings.steps
-    noisy = spaced_steps(parts.schedule.T, steps)[:0:-1]  # a sampler draws noise at all but the last step, if at any
+    spacing = SPACINGS[settings.spacing or OWN_SPACING[settings.sampler]]
+    options = {name: getattr(settings, name) for name in TAKES[settings.sampler] - {"spacing"}}
+    noisy = spacing(parts.schedule, steps)[:0:-1]  # a sampler draws noise at all but the last step, if at any
     with NoiseAhead(lambda t: run.noise(who, which, shape, "sampler", t), noisy) as noise:
         x_0 = SAMPLERS[settings.sampler](
             denoiser,
@@ -42,8 +43,8 @@ def sample_images(
             parts.schedule,
             steps=steps,
             noise=noise,
-            reference_quirks=settings.reference_quirks,
-            eta=1.0 if settings.sampler == "ddpm" else settings.eta,  # DDPM has its noise; eta is a setting of DDIM
+            spacing=spacing,
+            **options,
         )
     with torch.no_grad():
         return from_unit(parts.autoencoder.decode(x_0))

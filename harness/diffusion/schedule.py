@@ -5,6 +5,7 @@ Letters: T diffusion steps, B batch, C channels, H, W pixels. Step indices t sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,16 @@ class Schedule:
     def alpha_bar(self, t: int) -> float:
         """The level at step ``t``; 1.0 (clean) for any index before the first."""
         return 1.0 if t < 0 else float(self.alpha_bars[t])
+
+    def log_snr(self, t: int) -> float:
+        """lambda = log(sqrt(ab) / sqrt(1 - ab)), half the log of the signal-to-noise ratio, at step ``t``."""
+        level = self.alpha_bar(t)
+        return 0.5 * math.log(level / (1.0 - level))
+
+    def sigma(self, t: int) -> float:
+        """sqrt(1 - ab) / sqrt(ab), the noise beside a clean image of scale 1 (EDM's sigma); 0 before the first step."""
+        level = self.alpha_bar(t)
+        return math.sqrt((1.0 - level) / level)
 
     def alpha_between(self, t: int, t_prev: int) -> float:
         """Product of alpha = 1 - beta over the steps after ``t_prev`` up to ``t``, in float64.

@@ -5,6 +5,7 @@ Light on purpose: settings are checked before torch is loaded.
 
 from __future__ import annotations
 
+import json
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -62,14 +63,37 @@ class LatentFitSettings(Settings):
         return self
 
 
+# The settings that not all samplers take.
+TAKES: dict[str, frozenset[str]] = {
+    "ddim": frozenset({"eta", "reference_quirks", "spacing"}),
+    "ddpm": frozenset({"reference_quirks"}),
+    "dpm-solver++": frozenset({"order", "spacing"}),
+    "dpm-solver++-sde": frozenset({"spacing"}),
+    "unipc": frozenset({"order", "spacing"}),
+    "heun": frozenset({"spacing"}),
+}
+
+
 class LatentSampleSettings(Settings):
     """How to sample."""
 
-    sampler: Literal["ddim", "ddpm", "dpm-solver++"] = Field(
-        "ddim", description="DDIM, ancestral DDPM over all steps, or DPM-Solver++ 2M, which wants fewest steps"
+    sampler: Literal["ddim", "ddpm", "dpm-solver++", "dpm-solver++-sde", "unipc", "heun"] = Field(
+        "ddim",
+        description="DDIM; ancestral DDPM over all steps; DPM-Solver++ 2M or 3M, or its stochastic form 2M SDE; UniPC; "
+        "or EDM's Heun method",
     )
     steps: int = Field(
-        DDIM_STEPS, ge=2, le=T, description="sampling steps; DDPM takes the model's T whatever this says"
+        DDIM_STEPS,
+        ge=2,
+        le=T,
+        description="sampling steps, one network call each; DDPM takes the model's T whatever this says, heun calls "
+        "twice in all but the last",
+    )
+    order: Literal[2, 3] = Field(2, description="of dpm-solver++ and unipc")
+    spacing: Literal["uniform", "log-snr", "edm"] | None = Field(
+        None,
+        description="of the steps: uniform in t, in the log of the signal-to-noise ratio, or in the seventh root of "
+        "the noise as EDM has it; null: the sampler's own, uniform for ddim, edm for heun, log-snr for the others",
     )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise, 0 deterministic to 1; the other samplers take none")
     reference_quirks: bool = Field(False, description="repeat the index slips of the reference's DDIM and DDPM")
@@ -85,12 +109,17 @@ class LatentSampleSettings(Settings):
 
     @model_validator(mode="after")
     def _sampler_takes_it(self) -> Self:
-        if self.sampler == "dpm-solver++" and self.reference_quirks:
-            raise ValueError(
-                "reference_quirks true: the reference has no dpm-solver++; use ddim or ddpm, or set it false"
-            )
-        if self.sampler != "ddim" and self.eta:
-            raise ValueError(f"eta {self.eta}: only sampler ddim takes one, got sampler {self.sampler!r}; set eta to 0")
-        if self.sampler == "ddim" and self.reference_quirks and T % self.steps:
-            raise ValueError(f"steps {self.steps}: with reference_quirks ddim needs a number that divides T = {T}")
+        for name in sorted(frozenset().union(*TAKES.values()) - TAKES[self.sampler]):
+            value, default = getattr(self, name), LatentSampleSettings.model_fields[name].default
+            if value != default:
+                takers = ", ".join(sampler for sampler, taken in TAKES.items() if name in taken)
+                raise ValueError(
+                    f"{name} {json.dumps(value)}: for {takers} only, got sampler {self.sampler!r}; set it to "
+                    f"{json.dumps(default)}"
+                )
+        if self.sampler == "ddim" and self.reference_quirks:
+            if T % self.steps:
+                raise ValueError(f"steps {self.steps}: with reference_quirks ddim needs a number that divides T = {T}")
+            if self.spacing not in (None, "uniform"):
+                raise ValueError(f"spacing {self.spacing!r}: with reference_quirks ddim's is uniform; leave it out")
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.diffusion.samplers import ddim, ddpm, dpm_solver
+from harness.diffusion.samplers import ddim, ddpm, dpm_solver, dpm_solver_sde, heun, unipc
+from harness.diffusion.samplers.spacing import SPACINGS, Spacing
 from harness.diffusion.samplers.types import (
     ConditionalDenoiser,
     Context,
@@ -13,6 +14,30 @@ from harness.diffusion.samplers.types import (
     bind,
 )
 
-SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm.sample, "ddim": ddim.sample, "dpm-solver++": dpm_solver.sample}
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": ddpm.sample,
+    "ddim": ddim.sample,
+    "dpm-solver++": dpm_solver.sample,
+    "dpm-solver++-sde": dpm_solver_sde.sample,
+    "unipc": unipc.sample,
+    "heun": heun.sample,
+}
 
-__all__ = ["SAMPLERS", "ConditionalDenoiser", "Context", "Denoiser", "Noise", "OnStep", "Sampler", "bind"]
+OWN_SPACING: dict[str, str] = {"ddpm": "uniform", "ddim": "uniform", "heun": "edm"} | dict.fromkeys(
+    ("dpm-solver++", "dpm-solver++-sde", "unipc"), "log-snr"
+)
+"""Where no spacing is asked for; the same as the samplers' defaults."""
+
+__all__ = [
+    "OWN_SPACING",
+    "SAMPLERS",
+    "SPACINGS",
+    "ConditionalDenoiser",
+    "Context",
+    "Denoiser",
+    "Noise",
+    "OnStep",
+    "Sampler",
+    "Spacing",
+    "bind",
+]

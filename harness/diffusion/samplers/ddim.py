@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from harness.diffusion.samplers.spacing import Spacing, uniform_steps
 from harness.diffusion.samplers.types import Denoiser, Noise, OnStep
-from harness.diffusion.schedule import Schedule, spaced_steps
+from harness.diffusion.schedule import Schedule
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def sample(
     on_step: OnStep | None = None,
     reference_quirks: bool = False,
     eta: float = 0.0,
+    spacing: Spacing = uniform_steps,
 ) -> Tensor:
     """Draw images in few steps: estimate x_0, then return to the next lower visited noise level.
 
@@ -39,13 +41,14 @@ def sample(
         reference_quirks: do as the published code, which returns to the level one index below the one that the next
             step assumes; needs steps to divide T.
         eta: 0 is deterministic given x_T, 1 adds as much noise as DDPM's smaller variance.
+        spacing: which steps are visited.
 
     Returns:
         x_0, float [B, C, H, W]; estimates of x_0 are not clipped.
     """
     if reference_quirks and schedule.T % steps:
         raise ValueError(f"the reference's DDIM needs a number of steps that divides T = {schedule.T}, got {steps}")
-    visited = spaced_steps(schedule.T, steps)
+    visited = spacing(schedule, steps)
     x = x_T
     for i in reversed(range(steps)):
         t, t_prev = visited[i], visited[i - 1] if i > 0 else -1

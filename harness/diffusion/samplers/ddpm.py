@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from harness.diffusion.samplers.spacing import Spacing, uniform_steps
 from harness.diffusion.samplers.types import Denoiser, Noise, OnStep
-from harness.diffusion.schedule import Schedule, spaced_steps
+from harness.diffusion.schedule import Schedule
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def sample(
     on_step: OnStep | None = None,
     reference_quirks: bool = False,
     eta: float = 1.0,
+    spacing: Spacing = uniform_steps,
 ) -> Tensor:
     """Draw images step by step with fresh noise at every step but the last.
 
@@ -39,13 +41,14 @@ def sample(
         on_step: called after each step.
         reference_quirks: do as the published code, which adds no noise at t = 1 either; needs steps = T.
         eta: scale of the added noise; 1 is DDPM.
+        spacing: which steps are visited, with fewer than T.
 
     Returns:
         x_0, float [B, C, H, W]; predictions of x_0 are not clipped on the way.
     """
     if reference_quirks and steps != schedule.T:
         raise ValueError(f"the reference's DDPM takes all T = {schedule.T} steps, got {steps}")
-    visited = spaced_steps(schedule.T, steps)
+    visited = spacing(schedule, steps)
     last_noisy = 2 if reference_quirks else 1
     x = x_T
     for i in reversed(range(steps)):

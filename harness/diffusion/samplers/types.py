@@ -6,11 +6,9 @@ Letters: B batch, C channels, H, W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from torch import Tensor
 
-from harness.diffusion.schedule import Schedule
 from harness.diffusion.unet import ConditionalUNet, Contextualized
 
 Context = Tensor | Contextualized
@@ -29,21 +27,8 @@ OnStep = Callable[[int, Tensor], None]
 """Called after each step with its index t and the image it produced."""
 
 
-class Sampler(Protocol):
-    """What every sampler looks like."""
-
-    def __call__(
-        self,
-        denoise: Denoiser,
-        x_T: Tensor,
-        schedule: Schedule,
-        *,
-        steps: int,
-        noise: Noise,
-        on_step: OnStep | None = None,
-        reference_quirks: bool = False,
-        eta: float = ...,
-    ) -> Tensor: ...
+Sampler = Callable[..., Tensor]
+"""denoise, x_T [B, C, H, W], schedule, keywords ``steps``, ``noise``, ``on_step``, ``spacing`` and its own -> x_0."""
 
 
 def bind(denoise: ConditionalDenoiser | ConditionalUNet, context: Context) -> Denoiser:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from harness_id3.attributes import NAMES, decode_attributes, draw_attributes, encode_attributes, mirror_attributes
-from harness_id3.embeddings import embeddings_around
 from harness_id3.network import ATTRIBUTE_DROPOUT, TOKENS, AttributeTokens, ID3Network
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,36 +150,3 @@ def test_attributes_and_identity_both_reach_the_noise_estimate(network: ID3Netwo
         plain = network(x, t, y[:1], s[:1])
         assert (network(x, t, y[:1], s[1:]) - plain).abs().max() > 1e-3
         assert (network(x, t, y[1:], s[:1]) - plain).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("bounds", [(0.5, 0.7), (0.7, 0.9), (0.9, 0.9), (-0.2, 1.0)])
-def test_embeddings_keep_their_cosine_to_the_anchor(bounds: tuple[float, float]) -> None:
-    random = np.random.default_rng(0)
-    w = random.normal(size=(400, 64))
-    w = (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
-    y = embeddings_around(w, bounds, 0, range(400), range(400))
-    assert y.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(y.astype(np.float64), axis=1), 1.0, atol=1e-6)
-    cosine = np.einsum("bd,bd->b", y.astype(np.float64), w.astype(np.float64))
-    assert (cosine >= bounds[0] - 1e-6).all()
-    assert (cosine <= bounds[1] + 1e-6).all()
-    width = bounds[1] - bounds[0]
-    assert cosine.mean() == pytest.approx(sum(bounds) / 2, abs=4 * width / np.sqrt(12 * 400) + 1e-6)
-
-
-def test_embeddings_do_not_depend_on_batches(anchors: np.ndarray) -> None:
-    who, which = [0, 0, 1, 5], [0, 7, 7, 2]
-    whole = embeddings_around(anchors[who], (0.7, 0.9), 3, who, which)
-    for row in range(4):
-        alone = embeddings_around(anchors[who[row : row + 1]], (0.7, 0.9), 3, who[row : row + 1], [which[row]])
-        np.testing.assert_allclose(alone[0], whole[row], rtol=0, atol=1e-7)
-    assert not np.allclose(whole[0], whole[1])
-    assert not np.allclose(whole, embeddings_around(anchors[who], (0.7, 0.9), 4, who, which))
-
-
-def test_two_embeddings_of_one_anchor_have_the_expected_cosine() -> None:
-    w = np.zeros((600, 512), np.float32)
-    w[:, 0] = 1
-    y = embeddings_around(w, (0.5, 0.7), 0, [0] * 600, range(600))
-    cosine = (y @ y.T)[np.triu_indices(600, 1)]
-    assert cosine.mean() == pytest.approx(0.36, abs=0.01)  # E[c]^2

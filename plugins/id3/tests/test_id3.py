@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness_id3.embeddings import embeddings_around
 from harness_id3.generator import ID3, ID3FitSettings, ID3SampleSettings, embedder
 from harness_id3.loss import LossWeights, gaussian_decoder_weight
 from harness_id3.network import AttributeTokens
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from harness.builtin.small_cnn import SmallCNN
 from harness.coding import to_unit
 from harness.components import Crop, Given, Model, Request, Run, SamplePlan
+from harness.diffusion.embeddings import embeddings_around
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.samplers import bind
 from harness.diffusion.sampling import sample_images
@@ -83,7 +83,9 @@ def test_gamma_zero_is_the_plain_sampler_to_the_last_bit(ready: Given, sampler: 
     plan, settings, run = planned(ready, 1), ID3SampleSettings(steps=3, sampler=sampler), Run(seed=0)
     parts, tokens = LatentDiffusion.from_model(ready.model), AttributeTokens(32)
     load_strict(tokens, take_prefix(ready.model.tensors, "attributes."), "model")
-    drawn = embeddings_around(plan.pool["anchor"][plan.identities], settings.bounds, 0, plan.identities, plan.samples)
+    drawn = embeddings_around(
+        plan.pool["anchor"][plan.identities], settings.bounds, 0, plan.identities, plan.samples, "id3"
+    )
     with torch.no_grad():
         extra = tokens.eval()(torch.from_numpy(plan.items["attributes"]))
         contexts = parts.unet.contextualize(torch.from_numpy(drawn), extra_tokens=extra)
@@ -94,7 +96,7 @@ def test_gamma_zero_is_the_plain_sampler_to_the_last_bit(ready: Given, sampler: 
 @pytest.mark.parametrize("through", [True, False])
 def test_the_adjusted_score_brings_images_closer_to_their_identity(ready: Given, through: bool) -> None:
     plan = planned(ready, 2)
-    drawn = embeddings_around(plan.pool["anchor"][plan.identities], (0.7, 0.9), 0, plan.identities, plan.samples)
+    drawn = embeddings_around(plan.pool["anchor"][plan.identities], (0.7, 0.9), 0, plan.identities, plan.samples, "id3")
     closeness = []
     for gamma in (0.0, 20.0):
         made = images(ready, plan, gamma=gamma, through_denoiser=through)

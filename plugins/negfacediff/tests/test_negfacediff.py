@@ -130,10 +130,36 @@ def test_the_negative_is_chosen_over_the_whole_pool(model: Model, contexts: np.n
     assert np.array_equal(planned(contexts, negative="previous").pool["negative"], np.roll(contexts, 1, axis=0))
 
 
+def test_outside_of_the_interval_it_is_idiffface_for_half_the_work(model: Model, contexts: np.ndarray) -> None:
+    parts, plan = LatentDiffusion.from_model(model), planned(contexts)
+    sizes: list[int] = []
+    parts.unet.register_forward_hook(lambda net, args, out: sizes.append(len(out)))
+    method = generator(interval=[5, 10])
+    denoise = method.denoiser(parts, plan, plan, Given(model=model), Run(seed=0))
+    x = torch.randn(18, 4, 8, 8)
+    p, n = (torch.from_numpy(plan.pool[name][plan.identities]) for name in ("context", "negative"))
+    with torch.no_grad():
+        for t, w in ((4, 0.0), (5, 0.5), (10, 0.5), (11, 0.0)):
+            steps = torch.full((18,), t)
+            found = denoise(x, steps)
+            assert sizes[-1] == (36 if w else 18)
+            expected = (1 + w) * parts.unet(x, steps, p) - w * parts.unet(x, steps, n)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    everywhere, nowhere = images(model, plan, interval=[0, 999]), images(model, plan, interval=[998, 999])
+    assert np.array_equal(everywhere, images(model, plan))
+    assert np.array_equal(nowhere, images(model, plan, w=0.0))
+
+
 def test_settings() -> None:
     defaults = NegFaceDiffSettings()
+    assert defaults.interval is None
     assert (defaults.negative, defaults.w, defaults.schedule) == ("far", 0.5, "constant")
     assert NegFaceDiffSettings(negative="none").w == 0, "the plain model has no weight, whatever the default is"
     for wrong in ({"w": -0.1}, {"negative": "nobody"}, {"schedule": "linear"}, {"negative": "none", "w": 0.5}):
         with pytest.raises(ValidationError):
             NegFaceDiffSettings(**wrong)
+    for interval in ([800, 200], [-1, 200], [0, 1000], [5]):
+        with pytest.raises(ValidationError, match="interval"):
+            NegFaceDiffSettings(interval=interval)
+    with pytest.raises(ValidationError, match=r"interval \[0, 9\]: has no effect with w 0"):
+        NegFaceDiffSettings(negative="none", interval=[0, 9])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.diffusion.samplers import SAMPLERS, Denoiser, ddim, dpm_solver
-from harness.diffusion.samplers.dpm_solver import log_snr, log_snr_steps
+from harness.diffusion.samplers.spacing import log_snr_steps, uniform_steps
 from harness.diffusion.schedule import Schedule, linear_schedule, spaced_steps
 from harness.diffusion.settings import LatentSampleSettings
 
@@ -57,9 +57,9 @@ def flow(denoise: Denoiser) -> Tensor:
     return dpm_solver.sample(denoise, X_T, SCHEDULE, steps=SCHEDULE.T, noise=no_noise)
 
 
-def error(name: str, denoise: Denoiser, steps: int) -> float:
+def error(name: str, denoise: Denoiser, steps: int, **options: object) -> float:
     """Root mean square distance to the exact flow."""
-    found = SAMPLERS[name](denoise, X_T, SCHEDULE, steps=steps, noise=no_noise)
+    found = SAMPLERS[name](denoise, X_T, SCHEDULE, steps=steps, noise=no_noise, **options)
     return float((found - flow(denoise)).square().mean().sqrt())
 
 
@@ -98,11 +98,10 @@ def test_second_order() -> None:
     assert orders["dpm-solver++"] > 1.7
 
 
-def test_log_snr_steps_are_better_than_ddims(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_snr_steps_are_better_than_ddims() -> None:
     denoise = mixture(*MIXTURE)
     ours = [error("dpm-solver++", denoise, steps) for steps in (10, 20)]
-    monkeypatch.setattr(dpm_solver, "log_snr_steps", lambda schedule, steps: spaced_steps(schedule.T, steps))
-    evenly = [error("dpm-solver++", denoise, steps) for steps in (10, 20)]
+    evenly = [error("dpm-solver++", denoise, steps, spacing=uniform_steps) for steps in (10, 20)]
     assert all(a < 0.3 * b for a, b in zip(ours, evenly, strict=True))
 
 
@@ -121,18 +120,30 @@ def test_the_steps_visited(T: int, steps: int) -> None:
 
 
 def test_the_steps_are_even_in_log_snr() -> None:
-    levels = [log_snr(SCHEDULE, t) for t in log_snr_steps(SCHEDULE, 10)]
+    levels = [SCHEDULE.log_snr(t) for t in log_snr_steps(SCHEDULE, 10)]
     gaps = [a - b for a, b in pairwise(levels)]
     # the first step t = 1 is 0.4 away from t = 0, so the clean end cannot be even
     assert max(gaps) < 1.5 * min(gaps)
 
 
-def test_refusals() -> None:
-    x = draw(0, 1, 3, 4, 4)
-    with pytest.raises(ValueError, match=r"eta must be 0, got 0\.5"):
-        dpm_solver.sample(oracle(x, SMALL), x, SMALL, steps=4, noise=no_noise, eta=0.5)
-    with pytest.raises(ValueError, match="reference_quirks"):
-        dpm_solver.sample(oracle(x, SMALL), x, SMALL, steps=4, noise=no_noise, reference_quirks=True)
+def test_2m_is_the_papers_formula_to_the_last_bit() -> None:
+    """Algorithm 2 in the order of operations that committed results were computed with."""
+    x_T, denoise = draw(3, 2, 3, 4, 4), lambda x, t: torch.sin(3 * x) * SMALL.levels(t)
+    visited, x, before = log_snr_steps(SMALL, 9), x_T, None
+    for i in reversed(range(9)):
+        level, here = SMALL.alpha_bar(visited[i]), SMALL.log_snr(visited[i])
+        x_0 = (x - math.sqrt(1.0 - level) * denoise(x, torch.full((2,), visited[i]))) / math.sqrt(level)
+        if i == 0:
+            x = x_0
+            break
+        level_next = SMALL.alpha_bar(visited[i - 1])
+        h, d = SMALL.log_snr(visited[i - 1]) - here, x_0
+        if before is not None:
+            half = 0.5 * h / (here - before[0])
+            d = (1.0 + half) * x_0 - half * before[1]
+        x = math.sqrt((1.0 - level_next) / (1.0 - level)) * x - math.sqrt(level_next) * math.expm1(-h) * d
+        before = here, x_0
+    assert torch.equal(dpm_solver.sample(denoise, x_T, SMALL, steps=9, noise=no_noise), x)
 
 
 def test_one_call_of_the_network_per_step_and_the_name() -> None:

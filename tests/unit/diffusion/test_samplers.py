@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 
 from harness.diffusion.guidance import adaptive, reverse_adaptive, with_negative
-from harness.diffusion.samplers import SAMPLERS, Denoiser, bind
-from harness.diffusion.samplers.dpm_solver import log_snr_steps
+from harness.diffusion.samplers import OWN_SPACING, SAMPLERS, SPACINGS, Denoiser, bind
 from harness.diffusion.schedule import Schedule, linear_schedule, spaced_steps
 from harness.diffusion.unet import ConditionalUNet, UNetConfig
 
@@ -38,9 +39,11 @@ def oracle(x_0: Tensor, schedule: Schedule) -> Denoiser:
 
 
 @pytest.mark.parametrize("steps", [40, 10, 12, 7, 1])
-def test_ddim_returns_the_oracles_image(steps: int) -> None:
-    x_0 = draw(1)
-    out = SAMPLERS["ddim"](oracle(x_0, SCHEDULE), draw(2), SCHEDULE, steps=steps, noise=no_noise)
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"ddpm"}))
+def test_samplers_return_the_oracles_image(name: str, steps: int) -> None:
+    x_0, x_T = draw(1), draw(2)
+    noise = noise_like(x_T) if name == "dpm-solver++-sde" else no_noise
+    out = SAMPLERS[name](oracle(x_0, SCHEDULE), x_T, SCHEDULE, steps=steps, noise=noise)
     assert torch.allclose(out, x_0, atol=1e-5)
 
 
@@ -103,6 +106,8 @@ def test_which_steps_draw_noise() -> None:
     assert _asked("ddpm", steps=T, reference_quirks=True) == list(range(39, 1, -1)), "the reference: every t >= 2"
     assert _asked("ddim", steps=10) == []
     assert _asked("ddim", steps=10, eta=1.0) == list(range(36, 0, -4))
+    assert _asked("dpm-solver++-sde", steps=10) == list(reversed(SPACINGS["log-snr"](SCHEDULE, 10)))[:-1]
+    assert _asked("unipc", steps=10) == _asked("heun", steps=10) == []
 
 
 def test_ddim_eta_1_matches_the_smaller_ddpm_variance() -> None:
@@ -138,8 +143,10 @@ def test_on_step_sees_every_step_and_t_is_the_true_index(name: str) -> None:
         return x
 
     SAMPLERS[name](denoise, draw(), SCHEDULE, steps=12, noise=noise_like(draw()), on_step=lambda t, x: seen.append(t))
-    visited = log_snr_steps(SCHEDULE, 12) if name == "dpm-solver++" else spaced_steps(T, 12)
-    assert seen == given == list(reversed(visited))
+    visited = list(reversed(SPACINGS[OWN_SPACING[name]](SCHEDULE, 12)))
+    assert seen == visited
+    there = [t for pair in pairwise(visited) for t in pair]  # heun: here and at the next step
+    assert given == ([*there, visited[-1]] if name == "heun" else visited)
 
 
 @pytest.fixture
@@ -210,6 +217,43 @@ def test_guidance_is_the_formula_and_one_call(unet: ConditionalUNet) -> None:
             expected = 1.5 * unet(x, t, context) - 0.5 * unet(x, t, n)
             assert torch.allclose(once(x, t, unet.contextualize(context)), expected, atol=1e-5)
     assert sizes == [4, 4, 4, 4]
+
+
+def test_outside_of_the_interval_there_is_one_prediction(unet: ConditionalUNet) -> None:
+    """Counted in images per network call, and the numbers are those of the plain and of the guided model."""
+    x, p, n = draw(9), torch.randn(2, 8), torch.randn(2, 8)
+    sizes: list[int] = []
+
+    def denoise(x_t: Tensor, t: Tensor, context: object) -> Tensor:
+        sizes.append(len(x_t))
+        return unet(x_t, t, context)  # type: ignore[arg-type, no-any-return]
+
+    limited, everywhere = with_negative(denoise, n, 0.5, (10, 20)), with_negative(denoise, n, 0.5)
+    with torch.no_grad():
+        for step, steered in ((9, False), (10, True), (20, True), (21, False)):
+            t = torch.full((2,), step)
+            expected = everywhere(x, t, p) if steered else denoise(x, t, p)
+            assert torch.equal(limited(x, t, p), expected)
+    assert sizes == [2, 2, 4, 4, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_limited_interval_saves_its_share_of_the_work(unet: ConditionalUNet, name: str) -> None:
+    images: dict[int, int] = {}
+
+    def denoise(x_t: Tensor, t: Tensor, context: object) -> Tensor:
+        images[int(t[0])] = images.get(int(t[0]), 0) + len(x_t)
+        return unet(x_t, t, context)  # type: ignore[arg-type, no-any-return]
+
+    def work(interval: tuple[int, int] | None) -> dict[int, int]:
+        images.clear()
+        guided = with_negative(denoise, torch.randn(2, 8), 0.5, interval)
+        SAMPLERS[name](bind(guided, torch.randn(2, 8)), draw(), SCHEDULE, steps=12, noise=noise_like(draw()))
+        return dict(images)
+
+    everywhere, limited = work(None), work((10, 20))
+    assert limited == {t: count if 10 <= t <= 20 else count // 2 for t, count in everywhere.items()}
+    assert 0 < sum(limited.values()) < 0.8 * sum(everywhere.values())
 
 
 def test_guidance_refuses_nonsense(unet: ConditionalUNet) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from harness.components import AttributePredictor, Component, FittedGenerator, Given, Model, Request, Run, SamplePlan
+from harness.diffusion.embeddings import embeddings_around
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.kinds import WITH_AUTOENCODER
 from harness.diffusion.settings import LatentFitSettings, LatentSampleSettings, T
@@ -29,7 +30,6 @@ from harness_id3.attributes import (
     encode_attributes,
     mirror_attributes,
 )
-from harness_id3.embeddings import embeddings_around
 from harness_id3.readings import Projection, WeightReading
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class ID3(LatentGenerator, FittedGenerator):
 
         s = self.settings
         who, which = rows.identities.tolist(), rows.samples.tolist()
-        drawn = embeddings_around(plan.pool["anchor"][rows.identities], s.bounds, run.seed, who, which)
+        drawn = embeddings_around(plan.pool["anchor"][rows.identities], s.bounds, run.seed, who, which, "id3")
         y = torch.from_numpy(drawn).to(run.device)
         projection = given.model.settings.get("projection", "then-linear")  # older models do not say
         tokens = AttributeTokens(parts.unet.config.context_channels, projection)

@@ -10,7 +10,7 @@ Source: NegFaceDiff, arXiv 2508.09661; weight schedules from AdaptDiff, arXiv 26
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from harness.components import Given, Request, Run, SamplePlan
 from harness.diffusion.generator import LatentGenerator
 from harness.diffusion.kinds import LATENT_DIFFUSION
-from harness.diffusion.settings import LatentSampleSettings
+from harness.diffusion.settings import LatentSampleSettings, T
 from harness_negfacediff.negatives import negative_table
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ WEIGHT = 0.5
 _TABLES = ("close", "mid", "far", "random", "mid_reference", "previous")
 Negative = Literal["none", "null_projected", "null_zero", "close", "mid", "far", "random", "mid_reference", "previous"]
 
+Step = Annotated[int, Field(ge=0, lt=T)]
+
 
 class NegFaceDiffSettings(LatentSampleSettings):
     """How to guide and sample."""
@@ -46,6 +48,11 @@ class NegFaceDiffSettings(LatentSampleSettings):
     w: float = Field(WEIGHT, ge=0, le=20, description="guidance weight; published: 0.5")
     schedule: Literal["constant", "adaptive", "reverse-adaptive"] = Field(
         "constant", description="w over the steps; adaptive: w (1 - t/T) as in AdaptDiff, reverse-adaptive: w t/T"
+    )
+    interval: tuple[Step, Step] | None = Field(
+        None,
+        description="least and greatest diffusion step t (0 clean, 999 noise) at which to steer, such as [200, 800]; "
+        "at others the network is called without the negative, for half the work; null: steer at all steps",
     )
 
     @model_validator(mode="before")
@@ -62,6 +69,10 @@ class NegFaceDiffSettings(LatentSampleSettings):
         if self.schedule != "constant" and self.w == 0:
             without = "negative 'none'" if self.negative == "none" else "w 0"
             raise ValueError(f"schedule {self.schedule!r}: has no effect with {without}; set it to constant")
+        if self.interval is not None and self.w == 0:
+            raise ValueError(f"interval {list(self.interval)}: has no effect with w 0; leave it out")
+        if self.interval is not None and self.interval[0] > self.interval[1]:
+            raise ValueError(f"interval {list(self.interval)}: the least step first")
         return self
 
 
@@ -93,7 +104,8 @@ class NegFaceDiff(LatentGenerator):
         if s.w == 0:
             return bind(parts.unet, contexts)
         negatives = contextualize(parts, rows, plan.pool.get("negative"), run)
-        return bind(with_negative(parts.unet, negatives, _weight(s.w, s.schedule, parts.schedule.T)), contexts)
+        weight = _weight(s.w, s.schedule, parts.schedule.T)
+        return bind(with_negative(parts.unet, negatives, weight, s.interval), contexts)
 
 
 def _weight(w: float, schedule: str, T: int) -> Weight:
