@@ -28,8 +28,8 @@ def choose_face(boxes: AnyFloats, width: int, height: int, choice: Choice) -> in
     Returns:
         its index; None where the rule takes none.
 
-    Sources: "centered" is FaceNet's rule for labelled photographs (its alignment of LFW, arXiv 1503.03832's public
-    code), "nearest" IDiff-Face's, "largest" NegFaceDiff's.
+    Sources: "centered" is how the public implementation of FaceNet aligns labelled photographs (in facenet-pytorch,
+    center_weighted_size); "nearest" is IDiff-Face's rule, "largest" NegFaceDiff's.
     """
     if choice == "refuse":
         return 0 if len(boxes) == 1 else None

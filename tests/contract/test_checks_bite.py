@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,11 @@ class RejectsByCompany(NoAlignment):
         return AlignedBatch(images, reasons, made.landmarks, made.boxes, made.scores)
 
 
+class CountsOnce(NoAlignment):
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        return replace(super().align(batch, crop, run), faces=np.ones(1, dtype=np.int64))
+
+
 class RaisesWithoutFace(NoAlignment):
     def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
         if not batch.images.any():
@@ -276,6 +282,7 @@ class RaisesWithoutFace(NoAlignment):
         (Paints, AssertionError, "changed the images it was given"),
         (KeepsFailed, AssertionError, "expected zeros"),
         (RejectsByCompany, AssertionError, "image 0 alone: reasons"),
+        (CountsOnce, AssertionError, r"gave faces int64 \[1\], expected int64 \[4\] or None"),
         (RaisesWithoutFace, ValueError, "no face found"),
     ],
 )
