@@ -126,7 +126,7 @@ def score_outlines(scores: Mapping[str, tuple[Doubles, Doubles]], title: str) ->
             style: dict[str, Any] = {"histtype": "step", "color": color, "linestyle": line, "linewidth": 1.4}
             axes.hist(part, bins=edges.tolist(), density=True, label=f"{name}, {kind} ({len(part):,})", **style)
     axes.set(xlabel="cosine similarity", ylabel="density", title=title)
-    axes.legend(frameon=False, fontsize=7, loc="upper right")
+    axes.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return to_png(figure)
 
 

@@ -50,6 +50,9 @@ def picture(board: Board, workdir: Path) -> Figure:
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (row, histogram) in zip(grid, found, strict=False):
         _panel(axes, picture_text(board.label(row)), _numbers(row), histogram)
+    held = np.flatnonzero(sum(genuine + impostor for _, (_, genuine, impostor) in found))
+    edges = found[0][1][0]
+    grid[0].set_xlim(edges[held[0]], edges[held[-1] + 1])  # of all panels, which share it
     grid[0].legend(frameon=False, fontsize=7, loc="upper right")
     for axes in grid[len(found) :]:
         axes.remove()
