@@ -67,7 +67,6 @@ class Batch:
     which: Ints
     images: Tensor
     keys: Tensor
-    waited_s: float = 0.0
 
 
 @dataclass

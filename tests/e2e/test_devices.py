@@ -1,5 +1,6 @@
-"""A fit on two devices, here two processes on the CPU, through the command line: one model, killed or not."""
+"""A fit and an FR training on two devices, here two processes on the CPU, through the command line."""
 
+import json
 import signal
 import subprocess
 import time
@@ -69,3 +70,26 @@ def test_a_fit_on_two_devices_killed_and_started_again(tmp_path: Path) -> None:
     run_suite(tmp_path / "killed", "--until", "fit", suite=suite)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert any(kind == "fit" for kind, _ in contents(tmp_path / "whole"))
+
+
+def _losses(workdir: Path) -> list[tuple[int, float]]:
+    (manifest,) = (workdir / "store").glob("train/*/manifest.json")
+    return [tuple(point) for point in json.loads(manifest.read_text())["curves"]["loss"]]
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_loss_of_one_with_the_same_batch(tmp_path: Path) -> None:
+    found = {}
+    for devices in (1, 2):
+        # a low rate, at which rounding is not amplified; in float64 the two agree at any to seven digits
+        settings = f"{{epochs: 6, batch_size: 16, lr: 0.002, devices: {devices}}}"
+        rows = "rows:\n  toy: {use: authentic, source: world}"
+        text = SUITE.replace("recipe: tiny}", f"recipe: tiny, settings: {settings}}}")
+        text = text.replace("identities: 4", "identities: 8").replace("per_identity: 2", "per_identity: 4", 1)
+        suite = tmp_path / f"{devices}.yaml"
+        suite.write_text(text.replace("rows:\n  id3: {use: id3, model: id3}", rows))
+        run_suite(tmp_path / str(devices), "--until", "train", suite=suite)
+        found[devices] = _losses(tmp_path / str(devices))
+    assert [step for step, _ in found[1]] == [0, 10, 11]
+    assert found[1][-1][1] < found[1][0][1] - 0.5, "it learns"
+    assert found[2] == [(step, pytest.approx(loss, rel=1e-3)) for step, loss in found[1]]
