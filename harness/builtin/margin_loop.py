@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.arrays import Images
 from harness.builtin.margin_settings import MarginSettings
 from harness.errors import StageError, Stopped
+from harness.training.arrays import decoded
 
 if TYPE_CHECKING:
     from harness.components.base import Crop
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
 LOG_EVERY_STEPS = 10
-MEMORY_BYTES = 4 << 30  # a dataset of at most this many bytes of pixels is held in memory
 HEAD_STD = 0.01  # of the class matrix at the start, as in the ArcFace reference
 
 
@@ -82,6 +81,7 @@ class Loop:
         classes = int(self.labels.max()) + 1 if len(dataset) else 0
         if classes < 2:
             raise StageError(f"margin trainer: {len(dataset)} images of {classes} identities; expected 2 or more")
+        self.array = decoded(dataset, run)
         self.batch = min(settings.batch_size, len(dataset))
         self.steps_per_epoch = len(dataset) // self.batch
         self.steps = settings.epochs * self.steps_per_epoch
@@ -96,7 +96,6 @@ class Loop:
         self.optimizer = torch.optim.SGD(
             [*self.weights, self.head], lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        self._pixels: Tensor | None = None
 
     def train(self) -> Recognizer:
         """Train to the end, from the checkpoint where there is one."""
@@ -124,7 +123,7 @@ class Loop:
     def _step(self, step: int, chosen: Tensor) -> float:
         settings, device = self.settings, self.run.device
         generator = torch.Generator().manual_seed(self._seed(f"augment/{step}"))
-        x = augment(self._images(chosen).to(device).float() / 127.5 - 1, settings, generator)  # [B, 3, S, S]
+        x = augment(self.array.batch(chosen).to(device).float() / 127.5 - 1, settings, generator)  # [B, 3, S, S]
         self.network.train()
         with self._dropout(step), self._precision():
             features = self.recognizer.features(x)  # [B, D]
@@ -162,14 +161,6 @@ class Loop:
                 if step >= first:
                     yield step, order[index * self.batch : (index + 1) * self.batch]
 
-    def _images(self, chosen: Tensor) -> Tensor:
-        """uint8 [B, 3, S, S]; small datasets are read once and kept."""
-        if self._pixels is None and len(self.dataset) * 3 * self.dataset.crop.size_px**2 <= MEMORY_BYTES:
-            self._pixels = _planes(self.dataset.images())
-        if self._pixels is not None:
-            return self._pixels[chosen]
-        return _planes(self.dataset.images(chosen.numpy()))
-
     def _seed(self, purpose: str) -> int:
         digest = hashlib.blake2b(f"{self.run.seed}/margin/{purpose}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1
@@ -196,7 +187,3 @@ class Loop:
             state = {name: value.half().float() for name, value in state.items()}
         self.recognizer.load(state, self.run.device)
         return self.recognizer
-
-
-def _planes(images: Images) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
