@@ -72,7 +72,7 @@ class FaceArray:
 
     def _sent(self, order: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """Batches sent to a GPU from pinned memory, ``AHEAD`` of the one that is used."""
-        stream = torch.cuda.Stream(device)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
         def send(indices: Tensor) -> tuple[Tensor, torch.cuda.Event]:
             pinned = torch.empty(len(indices), *self.pixels.shape[1:], dtype=torch.uint8, pin_memory=True)
