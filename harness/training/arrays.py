@@ -10,6 +10,7 @@ Letters: N faces, B faces of a batch, S side of the crop in pixels.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import time
@@ -54,8 +55,8 @@ class FaceArray:
         return len(self.pixels)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Faces by position int64 [B], uint8 [B, 3, S, S] (channels last in memory)."""
-        return self.pixels.index_select(0, indices).permute(0, 3, 1, 2)
+        """Faces by position int64 [B], uint8 [B, 3, S, S]."""
+        return _planes(self.pixels.index_select(0, indices))
 
     def batches(self, order: Iterable[Tensor], device: str) -> Iterator[Tensor]:
         """Batches by positions int64 [B] each, on a device, uint8 [B, 3, S, S].
@@ -72,7 +73,7 @@ class FaceArray:
 
     def _sent(self, order: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """Batches sent to a GPU from pinned memory, ``AHEAD`` of the one that is used."""
-        stream = torch.cuda.Stream(device)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
         def send(indices: Tensor) -> tuple[Tensor, torch.cuda.Event]:
             pinned = torch.empty(len(indices), *self.pixels.shape[1:], dtype=torch.uint8, pin_memory=True)
@@ -95,7 +96,11 @@ def _arrived(sent: Tensor, event: torch.cuda.Event) -> Tensor:
     here = torch.cuda.current_stream(sent.device)
     here.wait_event(event)
     sent.record_stream(here)
-    return sent.permute(0, 3, 1, 2)
+    return _planes(sent)
+
+
+def _planes(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).contiguous()
 
 
 def decoded(faces: FaceSet, run: Run) -> FaceArray:
@@ -160,10 +165,11 @@ def _wait(run: Run, progress: Progress) -> None:
 def _built(store: Store, key: str, content: str, faces: FaceSet, progress: Progress) -> Artifact:
     """Decode into the store, whole or not at all."""
     folder, since, started = store.building(KIND, key), now(), time.perf_counter()
-    size = len(faces) * 3 * faces.crop.size_px**2
+    shape = (len(faces), *decode_image(*faces.encoded(np.array([0]))[0]).shape)
+    size = math.prod(shape)
     try:
         _make_room(store, size)
-        _write(folder / PIXELS, faces, progress)
+        _write(folder / PIXELS, shape, faces, progress)
         made = {"created": since, "finished": now(), "seconds": time.perf_counter() - started, "device": "cpu"}
         nothing = {"component": "", "settings": {}, "seed": 0, "parents": {}, "options": {}, "license": {}}
         named = {"kind": KIND, "key": key, "content": content, "files": store.seal(KIND, key)}
@@ -179,9 +185,8 @@ def _built(store: Store, key: str, content: str, faces: FaceSet, progress: Progr
         ) from error
 
 
-def _write(path: Path, faces: FaceSet, progress: Progress) -> None:
+def _write(path: Path, shape: tuple[int, ...], faces: FaceSet, progress: Progress) -> None:
     """Decode all faces into a NumPy file, a chunk at a time; each is compared with the digest in its item."""
-    shape = (len(faces), faces.crop.size_px, faces.crop.size_px, 3)
     digests = faces.items["pixels"].take(faces.rows)
     with path.open("wb") as file:  # not through a mapping: writing to one on a full disk ends the process
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}

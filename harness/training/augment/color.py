@@ -78,13 +78,13 @@ def equalize(images: Tensor) -> Tensor:
     """``ImageOps.equalize``; torchvision's kernel treats every image and color by itself."""
     from torchvision.transforms.v2.functional import equalize_image  # late: it takes a second to load
 
-    return equalize_image(images)
+    equalized: Tensor = equalize_image(images)
+    return equalized
 
 
 def _gray(x: Tensor) -> Tensor:
     """Gray levels of images float32 [M, 3, H, W] as ``convert("L")`` gives them, float32 [M, 1, H, W]."""
-    red, green, blue = x.split(1, dim=1)
-    weighted = (red * _RED).add_(green * _GREEN).add_(blue * _BLUE)
+    weighted: Tensor = (x[:, :1] * _RED).add_(x[:, 1:2] * _GREEN).add_(x[:, 2:] * _BLUE)
     return weighted.add_(_ONE / 2).mul_(1 / _ONE).floor_()
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from harness import noise
-from harness.arrays import Doubles, Ints
+from harness.arrays import Bools, Doubles, Ints
 from harness.training.augment.rows import change
 
 # Source: CVLFace, for these three. What it calls area is Pillow's box filter here; all but nearest are antialiased.
@@ -40,7 +40,7 @@ def lower_resolution(images: Tensor, keys: Ints) -> None:
     change(images, lower, lambda x, rows: resized(x, sides[rows], shrink[rows], enlarge[rows]))
 
 
-def drawn(keys: Ints, size: int) -> tuple[Ints, Ints, Ints, Ints]:
+def drawn(keys: Ints, size: int) -> tuple[Bools, Ints, Ints, Ints]:
     """What happens to each image: whether it is changed, n, and positions in ``INTERPOLATIONS`` for both ways; [B]."""
     u = noise.keyed(keys, 4, "low resolution")
     sides = np.maximum(1, np.rint(size * (FACTOR[0] + (FACTOR[1] - FACTOR[0]) * u[:, 1]))).astype(np.int64)
@@ -87,16 +87,18 @@ def weights(name: str, old: int, new: int) -> Doubles:
     ):  # Pillow adds up the step from pixel to pixel, whose rounding decides between equally near ones
         steps = np.full(new, old / new)
         steps[0] /= 2
-        return (np.arange(old) == np.floor(steps.cumsum())[:, None]) * 2.0**_BITS
+        taken: Doubles = (np.arange(old) == np.floor(steps.cumsum())[:, None]) * 2.0**_BITS
+        return taken
     middles = (np.arange(new) + 0.5)[:, None] * (old / new)
     reach, curve = _FILTERS[name]
     scale = max(1.0, old / new)  # shrinking widens the filter
     first = np.maximum(0, np.trunc(middles - reach * scale + 0.5))
     last = np.minimum(old, np.trunc(middles + reach * scale + 0.5))
     pixels = np.arange(old)
-    values = curve((pixels - middles + 0.5) / scale) * ((pixels >= first) & (pixels < last))
+    values: Doubles = curve((pixels - middles + 0.5) / scale) * ((pixels >= first) & (pixels < last))
     values = values / values.sum(axis=1, keepdims=True) * 2.0**_BITS
-    return np.trunc(values + np.copysign(0.5, values))
+    rounded: Doubles = np.trunc(values + np.copysign(0.5, values))
+    return rounded
 
 
 def _bicubic(x: Doubles) -> Doubles:

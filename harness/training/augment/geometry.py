@@ -23,23 +23,18 @@ def flip(images: Tensor, keys: Ints) -> None:
     change(images, noise.keyed(keys, 1, "flip")[:, 0] < FLIP_P, lambda x, rows: x.flip(3))
 
 
-def shear_x(images: Tensor, slopes: Doubles) -> Tensor:
-    """Shear about the top left corner: x moves by ``slope`` pixels a line; images [M, 3, H, W], slopes [M]."""
-    return move(images, _matrices(len(images), b=slopes))
+def shear_x(slopes: Doubles, height: int, width: int) -> Doubles:
+    """Matrices that shear about the top left corner: a line is moved by ``slope`` pixels against the one above it."""
+    return _matrices(len(slopes), b=slopes)
 
 
-def translate_x(images: Tensor, pixels: Doubles) -> Tensor:
-    """Move to the right by ``pixels`` [M], cut to whole ones towards 0."""
-    return move(images, _matrices(len(images), c=-np.trunc(pixels)))
+def translate_x(pixels: Doubles, height: int, width: int) -> Doubles:
+    """Matrices that move to the right by pixels, cut to whole ones towards 0."""
+    return _matrices(len(pixels), c=-np.trunc(pixels))
 
 
-def rotate(images: Tensor, degrees: Doubles) -> Tensor:
-    """Turn about the middle, counter-clockwise, by ``degrees`` [M]."""
-    return move(images, rotations(degrees, *images.shape[2:]))
-
-
-def rotations(degrees: Doubles, height: int, width: int) -> Doubles:
-    """The matrices of :func:`move` that turn about the middle, float64 [M, 6], rounded as ``Image.rotate`` does."""
+def rotate(degrees: Doubles, height: int, width: int) -> Doubles:
+    """Matrices that turn about the middle, counter-clockwise; rounded as ``Image.rotate`` rounds them."""
     angle = -np.radians(degrees % 360.0)
     cos, sin = np.round(np.cos(angle), 15), np.round(np.sin(angle), 15)
     x, y = width / 2, height / 2

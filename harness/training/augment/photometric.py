@@ -5,6 +5,9 @@ Letters: B images, H, W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
 from harness import noise
@@ -22,11 +25,12 @@ def photometric(images: Tensor, keys: Ints) -> None:
     changed, factors, order = drawn(keys)
     for turn in range(len(OPERATIONS)):
         for index, operation in enumerate(OPERATIONS):
-            change(
-                images,
-                changed & (order[:, turn] == index),
-                lambda x, rows, operation=operation, index=index: operation(x, factors[rows, index]),
-            )
+            rows = changed & (order[:, turn] == index)
+            change(images, rows, partial(_operate, operation, factors[:, index]))
+
+
+def _operate(operation: Callable[[Tensor, Doubles], Tensor], factors: Doubles, x: Tensor, rows: Ints) -> Tensor:
+    return operation(x, factors[rows])
 
 
 def drawn(keys: Ints) -> tuple[Bools, Doubles, Ints]:

@@ -5,6 +5,7 @@ The tensor forms give the same bytes; ``tests/unit/training`` holds them to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from PIL import Image, ImageEnhance, ImageOps
@@ -29,7 +30,7 @@ _OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "contrast": lambda image, m: ImageEnhance.Contrast(image).enhance(1 + m),
     "sharpness": lambda image, m: ImageEnhance.Sharpness(image).enhance(1 + m),
     "posterize": lambda image, m: ImageOps.posterize(image, int(m)),
-    "solarize": lambda image, m: ImageOps.solarize(image, m),
+    "solarize": lambda image, m: ImageOps.solarize(image, math.ceil(m)),  # levels below it are those below m
     "autocontrast": lambda image, m: ImageOps.autocontrast(image),
     "equalize": lambda image, m: ImageOps.equalize(image),
     "grayscale": lambda image, m: image.convert("L").convert("RGB"),

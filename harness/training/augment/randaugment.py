@@ -8,7 +8,7 @@ Letters: B images of a batch, H, W pixels, M images that one operation is applie
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -41,11 +41,13 @@ BINS = 31  # the strongest there is has number 30
 _SHEAR, _DEGREES, _ENHANCE = 0.3, 30.0, 0.9
 _SHARE_MOVED = 150 / 331  # of the width
 
-_KERNELS: dict[str, Callable[[Tensor, Doubles], Tensor]] = {
-    "identity": lambda x, magnitudes: x,
+# Those that move pixels give matrices, so that all of them are one call of the kernel.
+_MOVES: dict[str, Callable[[Doubles, int, int], Doubles]] = {
     "shear-x": geometry.shear_x,
     "translate-x": geometry.translate_x,
     "rotate": geometry.rotate,
+}
+_KERNELS: dict[str, Callable[[Tensor, Doubles], Tensor]] = {
     "brightness": lambda x, magnitudes: color.brightness(x, 1 + magnitudes),
     "color": lambda x, magnitudes: color.color(x, 1 + magnitudes),
     "contrast": lambda x, magnitudes: color.contrast(x, 1 + magnitudes),
@@ -61,19 +63,34 @@ _KERNELS: dict[str, Callable[[Tensor, Doubles], Tensor]] = {
 def randaugment(images: Tensor, keys: Ints) -> None:
     """Apply ``COUNT`` random operations to each image uint8 [B, 3, H, W], one after another."""
     operations, bins, signs = drawn(keys)
-    width = images.shape[3]
     for turn in range(COUNT):
-        for index, name in enumerate(OPERATIONS[1:], start=1):
+        _move(images, operations[:, turn], bins[:, turn], signs[:, turn])
+        for name in _KERNELS:
+            rows = operations[:, turn] == OPERATIONS.index(name)
+            strengths = magnitudes(name, bins[:, turn], signs[:, turn], images.shape[3])
+            change(images, rows, partial(_operate, _KERNELS[name], strengths))
 
-            def apply(x: Tensor, rows: Ints, name: str = name, turn: int = turn) -> Tensor:
-                return operate(name, x, magnitudes(name, bins[rows, turn], signs[rows, turn], width))
 
-            change(images, operations[:, turn] == index, apply)
+def _operate(kernel: Callable[[Tensor, Doubles], Tensor], strengths: Doubles, x: Tensor, rows: Ints) -> Tensor:
+    return kernel(x, strengths[rows])
+
+
+def _move(images: Tensor, operations: Ints, bins: Ints, signs: Ints) -> None:
+    """Move the pixels of all images [B, 3, H, W] whose operation does so."""
+    height, width = images.shape[2:]
+    matrices, moved = np.zeros((len(images), 6)), np.zeros(len(images), bool)
+    for name, matrix in _MOVES.items():
+        rows = operations == OPERATIONS.index(name)
+        matrices[rows] = matrix(magnitudes(name, bins[rows], signs[rows], width), height, width)
+        moved |= rows
+    change(images, moved, lambda x, rows: geometry.move(x, matrices[rows]))
 
 
 def operate(name: str, images: Tensor, strengths: Doubles) -> Tensor:
     """One operation on images uint8 [M, 3, H, W], with a magnitude each, float64 [M]."""
-    return _KERNELS[name](images, strengths)
+    if name in _MOVES:
+        return geometry.move(images, _MOVES[name](strengths, *images.shape[2:]))
+    return _KERNELS[name](images, strengths) if name in _KERNELS else images
 
 
 def drawn(keys: Ints) -> tuple[Ints, Ints, Ints]:

@@ -60,10 +60,10 @@ def rectangles(
     low, high = np.log(aspects)
     aspect = np.exp(low + (high - low) * u[:, 2 + TRIES :])
     sides = np.stack([np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))], axis=2)  # [B, TRIES, 2]
-    fit = (sides <= size - left_over).all(axis=2)
+    fit: Bools = np.all(sides <= size - left_over, axis=2)
     chosen = sides[np.arange(len(u)), fit.argmax(axis=1)]  # [B, 2]
     corners = np.floor(u[:, :2] * (size + 1 - chosen))
-    return np.concatenate([corners, chosen], axis=1).astype(np.int64), fit.any(axis=1)
+    return np.concatenate([corners, chosen], axis=1).astype(np.int64), np.asarray(fit.any(axis=1))
 
 
 def inside(boxes: Ints, images: Tensor) -> Tensor:
@@ -71,4 +71,5 @@ def inside(boxes: Ints, images: Tensor) -> Tensor:
     top, left, height, width = torch.from_numpy(boxes).to(images.device).T[..., None, None, None]
     y = torch.arange(images.shape[2], device=images.device)[:, None]
     x = torch.arange(images.shape[3], device=images.device)
-    return (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+    found: Tensor = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+    return found
