@@ -56,6 +56,7 @@ class Parts:
         self.out = SuitePlan(suite, path, suite.to_yaml())
         self.sources: dict[str, SourceStage] = like.sources if like else {}
         self.protocols: dict[str, ProtocolStage] = like.protocols if like else {}
+        self.photographs: dict[str, SourceStage] = like.photographs if like else {}  # of protocols with an aligner
         self.files: dict[str, tuple[WeightsInfo, str]] = like.files if like else {}
 
     # --- keys and errors ----------------------------------------------------------------------------------------------
@@ -316,11 +317,13 @@ class Parts:
 
     def pictures(self, name: str, entry: ProtocolEntry, key: str) -> SourceStage:
         """A protocol's own pictures, as they are; only those that it pairs."""
-        try:
+        if name not in self.photographs:
             stage = SourceStage(label=f"pictures of protocol {name}", settings=entry.settings)
-            return self.add(stage, "protocols", entry.use)
-        except (InputError, DataError) as error:
-            raise self.error(key, str(error)) from error
+            try:
+                self.photographs[name] = self.add(stage, "protocols", entry.use)
+            except (InputError, DataError) as error:
+                raise self.error(key, str(error)) from error
+        return self.keep(self.photographs[name])
 
 
 def demo_path(name: str) -> Path:
