@@ -16,7 +16,10 @@ from PIL import Image
 from harness.data.transfer import export
 from harness.errors import InputError
 from harness.faceworld.render import render
+from harness.planning.planner import plan_suite
 from harness.results import Result
+from harness.stats.verification import FARTHEST, fold_accuracies
+from harness.suites.read import load_suite
 from tests.unit.in_process import run_suite
 
 PEOPLE, EACH = 8, 4
@@ -163,6 +166,33 @@ def test_another_number_of_pairs_than_published_is_told(aligned: tuple[Result, P
         "24 genuine and 24 impostor pairs, lfw as published has 3,000 and 3,000: not comparable with published figures"
     )
     assert text in metric.note
+
+
+def test_lost_pairs_score_as_guesses() -> None:
+    """Half of the pairs are genuine: calling all lost pairs different is right in half of them, in every fold."""
+    same = np.tile([True, False], 50)
+    folds = fold_accuracies(np.full(100, FARTHEST), same, np.repeat(np.arange(10), 10))
+    assert folds.accuracy.tolist() == [0.5] * 10
+
+
+def test_the_plan_has_the_pictures_and_the_alignment_once(photographs: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    text = SUITE.format(name="plan", path=photographs, more=", aligner: {use: mtcnn, min_face: 0.5}")
+    suite.write_text(text + "seeds: [0, 1]\n")
+    resolved = load_suite(suite)
+    plan = plan_suite(resolved, suite)
+    kinds = [stage.kind for stage in plan.stages.values() if stage.kind in ("source", "align", "protocol")]
+    assert sorted(kinds) == ["align", "protocol", "source"]
+    (tmp_path / "again.yaml").write_text(resolved.to_yaml())
+    assert load_suite(tmp_path / "again.yaml") == resolved
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("0.5}", "0.4}"))
+    changed = plan_suite(load_suite(other), other)
+    assert {id for id in changed.stages if id.kind == "source"} == {id for id in plan.stages if id.kind == "source"}
+    assert {id for id in changed.stages if id.kind == "protocol"}.isdisjoint(plan.stages)
+    other.write_text(text.replace("use: mtcnn, min_face: 0.5", "use: mtcn"))
+    with pytest.raises(InputError, match=r"protocols.photos.aligner.use: unknown aligner 'mtcn'.*did you mean 'mtcnn'"):
+        load_suite(other)
 
 
 def test_photographs_are_refused_where_crops_are_expected(photographs: Path, tmp_path: Path) -> None:
