@@ -312,4 +312,5 @@ def test_templates_without_faces_get_the_lowest_score(made: Made, tmp_path: Path
     assert rate.value == (genuine > np.sort(impostor)[::-1][int(0.1 * len(impostor))]).mean()
     assert rate.n == 7140
     share = metrics["fw-ijb/faces_found"]
-    assert (share.value, share.note) == ((~lost).mean(), "119 pairs are lost")
+    note = f"119 pairs count as different people, since {lost.sum()} of {len(lost)} faces were not found"
+    assert (share.value, share.note, rate.note) == ((~lost).mean(), note, note)
