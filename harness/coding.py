@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from harness.arrays import Images
 from harness.errors import DataError
@@ -79,6 +80,13 @@ def from_unit(x: torch.Tensor) -> Images:
 
     levels = ((x.detach().float().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def alike(images: Sequence[Images]) -> Images:
+    """Images in one array [N, H, W, 3]; where their sizes differ, the central square of each at 64 px."""
+    if len({image.shape for image in images}) > 1:
+        images = [np.asarray(ImageOps.fit(Image.fromarray(image), (64, 64))) for image in images]
+    return np.stack(images)
 
 
 def contact_sheet(images: Images, columns: int, scale: int = 1) -> bytes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.arrays import Doubles, Ints
-from harness.builtin.verification import found_faces
+from harness.builtin.verification import found_faces, not_found
 from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
@@ -76,7 +76,7 @@ class IJB(Evaluator):
             scores = pair_scores(vectors, templates.a, templates.b)
             if templates.lost is not None:
                 people, pairs, scores = _with_lost(people, templates, templates.lost, scores)
-            found, more = self._score(name, people, pairs, scores, run)
+            found, more = self._score(name, people, pairs, scores, run, not_found(faces, templates.lost))
             metrics += found + list(found_faces(name, faces, templates.lost))
             tables |= more
             figures |= pair_figures(name, scores[pairs.same], scores[~pairs.same], FARS[0])
@@ -114,7 +114,7 @@ class IJB(Evaluator):
         return vectors
 
     def _score(
-        self, name: str, people: Ints | None, templates: TemplateSet, scores: Doubles, run: Run
+        self, name: str, people: Ints | None, templates: TemplateSet, scores: Doubles, run: Run, lost: str
     ) -> tuple[list[Metric], dict[str, dict[str, NDArray[Any]]]]:
         """Metrics of one protocol, and tables of its pairs and of its operating points."""
         same = templates.same
@@ -124,11 +124,11 @@ class IJB(Evaluator):
         rng = run.generator(f"ijb/{name}")
         sure = tar_uncertainties(ours, scores, same, subjects, rng, self.settings.replicates)
         metrics = [
-            self._metric(name, "at", point, len(scores), uncertainty, headline=True, ranked=True)
+            self._metric(name, "at", point, len(scores), uncertainty, lost, headline=True, ranked=True)
             for point, uncertainty in zip(ours, sure, strict=True)
         ]
         metrics += [
-            self._metric(name, "nearest", point, len(scores), Uncertainty(note=_NEAREST)) for point in reference
+            self._metric(name, "nearest", point, len(scores), Uncertainty(note=_NEAREST), lost) for point in reference
         ]
         table: dict[str, NDArray[Any]] = {"a": templates.a, "b": templates.b, "same": same}
         if subjects is not None:
@@ -139,11 +139,12 @@ class IJB(Evaluator):
         return metrics, {f"{name}-pairs": table, f"{name}-operating-points": points}
 
     def _metric(
-        self, name: str, rule: str, point: OperatingPoint, n: int, uncertainty: Uncertainty, **shown: Any
+        self, name: str, rule: str, point: OperatingPoint, n: int, uncertainty: Uncertainty, lost: str, **shown: Any
     ) -> Metric:
         """A true accept rate by one of the two rules."""
         off = [flag for flag in ("flip_test", "feature_norm", "detector_score") if not getattr(self.settings, flag)]
-        note = f"without {', '.join(off)}: not comparable with published figures" if off else ""
+        without = f"without {', '.join(off)}: not comparable with published figures" if off else ""
+        note = "; ".join(filter(None, [without, lost]))
         at, nearest = rate_name(point.far), " nearest" * (rule == "nearest")
         shown |= {"title": f"{name} TAR@{at}{nearest}", "unit": "fraction", "better": "higher"}
         full = f"{name}/tar_{rule}_far_{at}"
@@ -154,6 +155,8 @@ def _check(name: str, faces: FaceSet, templates: TemplateSet) -> None:
     if not len(templates.template) == len(templates.media) == len(templates.score) == len(faces):
         text = f"{len(templates.template)} template numbers for {len(faces)} faces; were faces lost in alignment?"
         raise StageError(f"{name}: {text}")
+    if not len(templates.a):
+        raise StageError(f"{name}: there is no pair of which both templates have a face")
     genuine, count = int(templates.same.sum()), len(templates.same)
     if genuine in (0, count):
         raise StageError(f"{name}: {genuine} genuine and {count - genuine} impostor pairs; expected both kinds")

@@ -68,10 +68,11 @@ class _IJBFiles(FaceProtocol):
         """Read the planned images. Loose crops differ in size, so each is a batch."""
         for at, row in enumerate(np.asarray(plan.items["row"]).astype(np.int64).tolist()):
             file = self.folder.image(row)
-            image = decode(read_file(file), str(file))
+            data = read_file(file)
+            image = decode(data, str(file))
             one = plan.rows(at, at + 1)
             points = self.folder.faces.landmarks[row : row + 1]
-            yield ImageBatch(one.identities, one.samples, image[None], points, names=[file.name])
+            yield ImageBatch(one.identities, one.samples, image[None], points, names=[file.name], encoded=[data])
 
     def pairs(self, faces: FaceSet, run: Run) -> TemplateSet:
         """The templates and the listed pairs; the faces are in the order of the files."""

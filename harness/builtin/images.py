@@ -173,7 +173,7 @@ def square(image: Images, size_px: int | None, cut_px: int | None = None) -> Ima
     height, width = image.shape[:2]
     side = cut_px or min(height, width)
     if side > min(height, width):
-        raise DataError(f"an image has {width} x {height} px, smaller than the square of {side} px; lower cut_px")
+        raise DataError(f"it has {width} x {height} px, less than the square of {side} px; lower cut_px")
     top, left = (height - side) // 2, (width - side) // 2
     part = image[top : top + side, left : left + side]
     if size_px is None:

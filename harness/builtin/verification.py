@@ -78,7 +78,7 @@ class Verification(Evaluator):
             distances = np.full(len(table["a"]), FARTHEST)  # lost pairs are behind the others
             sides = (embeddings[np.searchsorted(used[name], side)] for side in (pairs.a, pairs.b))
             distances[: len(pairs.a)] = squared_distances(*sides)
-            found, points = self._score(name, table, distances, _missing(faces, pairs), run)
+            found, points = self._score(name, table, distances, not_found(faces, pairs.lost), run)
             metrics += found + list(found_faces(name, faces, pairs.lost))
             tables |= {f"{name}-pairs": table, f"{name}-operating-points": points}
             figures |= pair_figures(name, table["score"][table["same"]], table["score"][~table["same"]])
@@ -119,12 +119,12 @@ def listed_pairs(faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([column, lost[name]]) for name, column in table.items()}
 
 
-def _missing(faces: FaceSet, pairs: PairSet) -> str:
-    """What a reader must know of faces that were not found."""
-    if not pairs.lost:
+def not_found(faces: FaceSet, lost: LostPairs | None) -> str:
+    """What a reader of a metric must know of faces that were not found."""
+    if not lost:
         return ""
-    missing = len(faces.items) - len(faces)
-    return f"{len(pairs.lost)} pairs with one of {missing} faces that were not found count as different people"
+    missing = f"{len(faces.items) - len(faces)} of {len(faces.items)} faces were not found"
+    return f"{len(lost)} pairs count as different people, since {missing}"
 
 
 def found_faces(name: str, faces: FaceSet, lost: LostPairs | None) -> Iterator[Metric]:
@@ -132,13 +132,13 @@ def found_faces(name: str, faces: FaceSet, lost: LostPairs | None) -> Iterator[M
     if lost is not None:
         count = len(faces.items)
         shown: dict[str, Any] = {"title": f"{name} found", "unit": "fraction", "better": "higher", "headline": True}
-        note = f"{len(lost)} pairs are lost" if lost else ""
+        note = not_found(faces, lost)
         yield Metric(f"{name}/faces_found", len(faces) / count, count, benchmark=name, note=note, **shown)
 
 
 def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:
-    if not len(pairs.a) and pairs.lost:
-        raise StageError(f"{name}: of none of {len(pairs.lost)} pairs both faces were found; are they photographs?")
+    if not len(pairs.a):
+        raise StageError(f"{name}: there is no pair of which both faces were found")
     highest = int(max(pairs.a.max(), pairs.b.max()))
     if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
         raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")

@@ -48,7 +48,8 @@ class PairSet:
 
     def of_found(self, faces: FaceSet) -> PairSet:
         """These pairs, which index all planned pictures of ``faces``, as pairs of the faces that were found."""
-        a, b = faces.places[self.a], faces.places[self.b]
+        places = faces.places
+        a, b = places[self.a], places[self.b]
         there = (a >= 0) & (b >= 0)
         first, second = (faces.planned_identities[side[~there]] for side in (self.a, self.b))
         lost = LostPairs(first, second, self.same[~there], self.fold[~there])

@@ -10,6 +10,7 @@ import numpy as np
 from harness.arrays import Images
 from harness.components.images import ImageBatch, SamplePlan
 from harness.data.pictures import batches, decode
+from harness.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def read_batches(
 
     Args:
         plan: names the images, in order.
-        cut: changes every image; then its file's bytes are not those of its pixels, and are left out.
+        cut: changes every image, or raises a ``DataError``; then the file's bytes are not those of its pixels, and are
+            left out.
 
     Raises:
         DataError: an image is damaged or too large.
@@ -39,7 +41,7 @@ def read_batches(
         for picture in pictures:
             read.append(picture)
             image = decode(picture.data, picture.where)
-            yield image if cut is None else cut(image)
+            yield image if cut is None else _cut(cut, image, picture.where)
 
     start = 0
     for several in batches(images()):
@@ -53,3 +55,10 @@ def read_batches(
             encoded=[] if cut else [picture.data for picture in these],
         )
         start += len(several)
+
+
+def _cut(cut: Callable[[Images], Images], image: Images, where: str) -> Images:
+    try:
+        return cut(image)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error

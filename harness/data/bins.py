@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from harness.arrays import Bools, Images, Ints
+from harness.arrays import Bools, Ints
 from harness.data.pickles import Array, Blob, read_blob, read_pickle
-from harness.data.pictures import MAX_BYTES, decode
+from harness.data.pictures import MAX_BYTES
 from harness.errors import DataError, InputError
 
 MAX_REPEATS = 64  # times that an image may come on average: a list can name one place for ever
@@ -112,16 +112,6 @@ class BinFile:
             DataError: the file was changed since its list was read.
         """
         return read_blob(file, self._blobs[index], self.place(index))
-
-    def images(self, indices: Iterable[int] | None = None) -> Iterator[Images]:
-        """Images (default: all), uint8 RGB [H, W, 3], one at a time.
-
-        Raises:
-            DataError: an image is damaged; the message names file and index.
-        """
-        chosen = list(range(len(self)) if indices is None else indices)
-        for index, data in zip(chosen, self.encoded(chosen), strict=True):
-            yield decode(data, self.place(index))
 
     def content(self) -> str:
         """Digest of labels and encoded images, the same for every dialect."""

@@ -88,15 +88,17 @@ def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) 
 
     Args:
         where: the folder of the images, or what finds them.
-        path: the list; default ``pairs.txt`` or ``pairs.csv`` in the folder.
+        path: the list; default, for a folder, ``pairs.txt`` or ``pairs.csv`` in it.
         folds: K, for formats without folds: contiguous parts of the genuine and of the impostor pairs.
 
     Raises:
         DataError: a line is not understood, names a file that is not there, or one that lies outside of the folder; or
             there are fewer pairs than folds.
     """
-    path = path or find_list(where if isinstance(where, Path) else Path())
     finder, listed = Files(where) if isinstance(where, Path) else where, _Listed()
+    if path is None:
+        assert isinstance(where, Path)
+        path = find_list(where)
     if path.is_dir():
         _read_cfp(path, listed, finder)
     else:

@@ -118,12 +118,13 @@ def export(artifact: Path, folder: Path) -> int:
     if not (artifact / "items.parquet").is_file():
         raise InputError(f"{artifact}: it holds no faces; expected a folder such as runs/store/align/KEY")
     faces = FaceSet(artifact, Crop("raw", 0))
-    names: list[str] = []
+    read_from, names = faces.names, list[str]()
     with _new_folder(folder) as made:
         for start in range(0, len(faces), GROUP_IMAGES):
             positions = np.arange(start, min(start + GROUP_IMAGES, len(faces)))
             for position, (data, _) in zip(positions.tolist(), faces.encoded(positions), strict=True):
-                names.append(_file_name(faces, position, kept_suffix(data)))
+                name = read_from[faces.rows[position]] or f"{faces.identities[position]}/{faces.samples[position]}"
+                names.append(_file_name(name, kept_suffix(data)))
                 target = made / names[-1]
                 if target.exists():
                     raise DataError(
@@ -137,11 +138,11 @@ def export(artifact: Path, folder: Path) -> int:
     return len(faces)
 
 
-def _file_name(faces: FaceSet, position: int, suffix: str) -> str:
+def _file_name(text: str, suffix: str) -> str:
     """Where a face is written, below the new folder: what it was read from, with the suffix of what it is now."""
-    name = PurePosixPath(faces.names[faces.rows[position]])
-    if not name.name or name.is_absolute() or ".." in name.parts:
-        return f"{faces.identities[position]}/{faces.samples[position]}{suffix}"
+    name = PurePosixPath(text.replace("\\", "/"))
+    if not name.name or name.is_absolute() or ".." in name.parts or "\0" in text:
+        raise DataError(f"a face was read from {text[:80]!r}, which is no path within a folder")
     return str(name.with_suffix(suffix) if name.suffix.lower() in SUFFIXES else f"{name}{suffix}")
 
 

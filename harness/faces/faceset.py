@@ -117,9 +117,12 @@ class FaceSet:
 
         It has one entry per item, those included that were not found.
         """
+        return self._names(np.arange(len(self.items)))
+
+    def _names(self, items: Ints) -> list[str]:
         if "name" not in self.items.column_names:
-            return [""] * len(self.items)
-        return [name or "" for name in self.items["name"].to_pylist()]
+            return [""] * len(items)
+        return [name or "" for name in self.items["name"].take(pa.array(items)).to_pylist()]
 
     @property
     def landmarks(self) -> Floats | None:
@@ -166,7 +169,7 @@ class FaceSet:
 
     def batches(self, size: int, which: Ints | None = None) -> Iterator[ImageBatch]:
         """Faces by position (default: all) in order, at most ``size`` at a time and of one image size per batch."""
-        landmarks, attributes, names = self.landmarks, self.attributes, self.names
+        landmarks, attributes = self.landmarks, self.attributes
         positions = np.arange(len(self)) if which is None else which
         for begin in range(0, len(positions), size):
             chunk = positions[begin : begin + size]
@@ -180,7 +183,7 @@ class FaceSet:
                     np.stack(images[first:last]),
                     None if landmarks is None else landmarks[part],
                     {name: column[part] for name, column in attributes.items()},
-                    [names[row] for row in self.rows[part]],
+                    self._names(self.rows[part]),
                 )
 
     def dataset(self) -> torch.utils.data.Dataset[tuple[torch.Tensor, int]]:

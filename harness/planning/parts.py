@@ -60,6 +60,7 @@ class Parts:
         self.out = SuitePlan(suite, path, suite.to_yaml())
         self.sources: dict[str, SourceStage] = like.sources if like else {}
         self.protocols: dict[tuple[str, Crop], ProtocolStage] = like.protocols if like else {}
+        self.photographs: dict[str, SourceStage] = like.photographs if like else {}  # of protocols with an aligner
         self.believed: dict[StageId, str] = {}  # the view of pictures that no aligner warps
         self.files: dict[str, tuple[WeightsInfo, str]] = like.files if like else {}
 
@@ -369,11 +370,13 @@ class Parts:
 
     def pictures(self, name: str, entry: ProtocolEntry, key: str) -> SourceStage:
         """A protocol's own pictures, as they are; only those that it pairs."""
-        try:
+        if name not in self.photographs:
             stage = SourceStage(label=f"pictures of protocol {name}", settings=entry.settings)
-            return self.add(stage, "protocols", entry.use)
-        except (InputError, DataError) as error:
-            raise self.error(key, str(error)) from error
+            try:
+                self.photographs[name] = self.add(stage, "protocols", entry.use)
+            except (InputError, DataError) as error:
+                raise self.error(key, str(error)) from error
+        return self.keep(self.photographs[name])
 
 
 def _id(stage: Stage | None) -> StageId | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def finish(work: Work[EvaluateStage]) -> dict[str, Any]:
     digests = {name: str(work.protocol(name).manifest.details["digest"]) for name in work.protocol_names}
     digests[""] = _judging_rule(work, given, report)
     remarks = _remarks(work, given)
-    metrics = [_record(metric, digests, remarks.get(metric.benchmark, []), stage) for metric in report.metrics]
+    metrics = [_record(metric, digests, stage, remarks.get(metric.benchmark, [])) for metric in report.metrics]
     _write_files(work, report)
     (work.folder / "report.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     content = digest([{name: metric[name] for name in _MEASURED} for metric in metrics])
@@ -83,7 +84,9 @@ def _judging_rule(work: Work[EvaluateStage], given: Given, report: Report) -> st
     return digest(rule)
 
 
-def _record(metric: Metric, digests: dict[str, str], remarks: list[str], stage: EvaluateStage) -> dict[str, Any]:
+def _record(
+    metric: Metric, digests: dict[str, str], stage: EvaluateStage, remarks: Sequence[str] = ()
+) -> dict[str, Any]:
     """The metric as a result file holds it; ``remarks`` are of its protocol."""
     who = stage.component
     if not math.isfinite(metric.value):

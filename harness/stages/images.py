@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.arrays import Images
-from harness.coding import contact_sheet
+from harness.coding import alike, contact_sheet
 from harness.components.base import Crop
 from harness.components.images import ImageBatch, SamplePlan
 from harness.errors import StageError
@@ -174,7 +174,7 @@ def _write_sheet(work: Work[Stage], identities: int = 8, samples: int = 10) -> N
     rows = [row for row in rows if len(row) == min(samples, max(map(len, rows)))][:identities]
     if not rows:
         return
-    images = faces.images(np.concatenate(rows))
+    images = alike([image for batch in faces.batches(1, np.concatenate(rows)) for image in batch.images])
     folder = work.folder / "figures"
     folder.mkdir(exist_ok=True)
     scale = max(1, 64 // images.shape[1])

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -269,3 +271,46 @@ def test_a_release_that_is_not_there_is_told_with_its_key(tmp_path: Path) -> Non
     text = refused(suite(tmp_path, [{"use": "ijb", "protocols": ["ijbc"]}], ijbc=ijbc))
     missing = tmp_path / "IJBC" / "meta"
     assert text == f"protocols.ijbc: {missing}: there is no such folder; expected the ijbc release, unpacked"
+
+
+def without(faces: FaceSet, lost: np.ndarray, folder: Path) -> FaceSet:
+    """The face set as an aligner leaves it that does not find some of the faces."""
+    items = faces.items
+    status = ["failed" if gone else "ok" for gone in lost]
+    items = items.set_column(items.column_names.index("status"), "status", pa.array(status))
+    items = items.set_column(items.column_names.index("kept"), "kept", pa.array(~lost))
+    folder.mkdir()
+    pq.write_table(items, folder / "items.parquet")
+    (folder / "shards").symlink_to(faces.folder / "shards")
+    return FaceSet(folder, faces.crop)
+
+
+def test_templates_without_faces_get_the_lowest_score(made: Made, tmp_path: Path) -> None:
+    """Template 3 loses all its faces and template 7 one: the rates are those of a list with -1 for pairs of 3."""
+    faces, templates, _ = made
+    lost = templates.template == 3
+    lost[np.flatnonzero(templates.template == 7)[0]] = True
+    found = without(faces, lost, tmp_path / "found")
+    pairs = templates.of_found(found)
+    assert len(pairs) == 119
+    touched = (templates.a == 3) | (templates.b == 3)
+    assert pairs.lost is not None
+    assert (len(pairs.lost), pairs.lost.same.sum()) == (119, 3)
+    assert ((pairs.lost.identity_a == pairs.lost.identity_b) == pairs.lost.same).all()
+    report = evaluate(found, pairs)
+    table = report.tables["fw-ijb-pairs"]
+    assert len(table["score"]) == 7140
+    assert (table["score"][-119:] == -1).all()
+    whole = evaluate(faces, templates).tables["fw-ijb-pairs"]["score"]
+    untouched = ~touched & (templates.a != 7) & (templates.b != 7)
+    ours = np.full(7140, np.nan, np.float32)
+    ours[~touched] = table["score"][:-119]
+    np.testing.assert_allclose(ours[untouched], whole[untouched], rtol=0, atol=1e-6)  # other batches
+    metrics = {metric.name: metric for metric in report.metrics}
+    rate = metrics["fw-ijb/tar_at_far_1e-1"]
+    genuine, impostor = table["score"][table["same"]], table["score"][~table["same"]]
+    assert rate.value == (genuine > np.sort(impostor)[::-1][int(0.1 * len(impostor))]).mean()
+    assert rate.n == 7140
+    share = metrics["fw-ijb/faces_found"]
+    note = f"119 pairs count as different people, since {lost.sum()} of {len(lost)} faces were not found"
+    assert (share.value, share.note, rate.note) == ((~lost).mean(), note, note)

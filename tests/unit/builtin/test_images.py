@@ -137,7 +137,7 @@ def test_the_central_square(tmp_path: Path) -> None:
     assert np.array_equal(read(cut_px=20), pixels[10:30, 20:40])
     assert read(cut_px=20, size_px=16).shape == (16, 16, 3)
     assert read(size_px=16).shape == (16, 16, 3)
-    with pytest.raises(DataError, match="60 x 40 px, smaller than the square of 50 px; lower cut_px"):
+    with pytest.raises(DataError, match=r"a/1.png: it has 60 x 40 px, less than the square of 50 px; lower cut_px"):
         read(cut_px=50)
 
 

@@ -16,7 +16,10 @@ from PIL import Image
 from harness.data.transfer import export
 from harness.errors import InputError
 from harness.faceworld.render import render
+from harness.planning.planner import plan_suite
 from harness.results import Result
+from harness.stats.verification import FARTHEST, fold_accuracies
+from harness.suites.read import load_suite
 from tests.unit.in_process import run_suite
 
 PEOPLE, EACH = 8, 4
@@ -40,13 +43,15 @@ def scene(face: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in LFW's layout with JPEG files, one of which shows nobody, and 48 pairs in two folds."""
+    """JPEG files of two sizes in LFW's layout, one of which shows nobody, with 48 pairs in two folds."""
     folder = tmp_path_factory.mktemp("photographs")
     people = np.repeat(np.arange(400_008, 400_008 + PEOPLE), EACH).tolist()
     drawn = render(0, people, list(range(EACH)) * PEOPLE, "mild", 64).images
     for index, face in enumerate(drawn):
         person, number = f"P{index // EACH}", index % EACH + 1
         image = scene(face) if index != 5 else np.full((96, 128, 3), 110, np.uint8)  # P1_0002
+        if index % 3 == 0:  # sizes differ
+            image = np.pad(image, ((0, 20), (0, 0), (0, 0)), mode="edge")
         (folder / person).mkdir(exist_ok=True)
         Image.fromarray(image).save(folder / person / f"{person}_{number:04d}.jpg", quality=95)
     lines = ["2\t12"]
@@ -84,7 +89,7 @@ def test_faces_that_are_not_found_are_counted_and_cost(aligned: tuple[Result, Pa
     assert accuracy is not None
     assert (found.value, found.n) == (31 / 32, 32)  # 32 pictures are named, and P1_0002 shows nobody
     assert accuracy.n == 48
-    assert "4 pairs with one of 1 faces that were not found count as different people" in accuracy.note
+    assert "4 pairs count as different people, since 1 of 32 faces were not found" in accuracy.note
     table = pq.read_table(stored(workdir, "evaluate") / "tables" / "photos-pairs.parquet").to_pandas()
     lost = table[table.a < 0]
     assert lost.score.tolist() == [-1] * 4
@@ -163,6 +168,33 @@ def test_another_number_of_pairs_than_published_is_told(aligned: tuple[Result, P
         "24 genuine and 24 impostor pairs, lfw as published has 3,000 and 3,000: not comparable with published figures"
     )
     assert text in metric.note
+
+
+def test_lost_pairs_score_as_guesses() -> None:
+    """Half of the pairs are genuine: calling all lost pairs different is right in half of them, in every fold."""
+    same = np.tile([True, False], 50)
+    folds = fold_accuracies(np.full(100, FARTHEST), same, np.repeat(np.arange(10), 10))
+    assert folds.accuracy.tolist() == [0.5] * 10
+
+
+def test_the_plan_has_the_pictures_and_the_alignment_once(photographs: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    text = SUITE.format(name="plan", path=photographs, more=", aligner: {use: mtcnn, min_face: 0.5}")
+    suite.write_text(text + "seeds: [0, 1]\n")
+    resolved = load_suite(suite)
+    plan = plan_suite(resolved, suite)
+    kinds = [stage.kind for stage in plan.stages.values() if stage.kind in ("source", "align", "protocol")]
+    assert sorted(kinds) == ["align", "protocol", "source"]
+    (tmp_path / "again.yaml").write_text(resolved.to_yaml())
+    assert load_suite(tmp_path / "again.yaml") == resolved
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("0.5}", "0.4}"))
+    changed = plan_suite(load_suite(other), other)
+    assert {id for id in changed.stages if id.kind == "source"} == {id for id in plan.stages if id.kind == "source"}
+    assert {id for id in changed.stages if id.kind == "protocol"}.isdisjoint(plan.stages)
+    other.write_text(text.replace("use: mtcnn, min_face: 0.5", "use: mtcn"))
+    with pytest.raises(InputError, match=r"protocols.photos.aligner.use: unknown aligner 'mtcn'.*did you mean 'mtcnn'"):
+        load_suite(other)
 
 
 def test_photographs_are_refused_where_crops_are_expected(photographs: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from harness.data.bins import BinFile, contiguous_folds, pair_identities, write_bin
 from harness.data.pickles import MAX_INSTRUCTIONS
+from harness.data.pictures import decode
 from harness.errors import DataError, InputError
 
 MODEST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,9 +76,14 @@ def opened(tmp_path: Path, data: bytes) -> BinFile:
     return BinFile(path)
 
 
+def decoded(file: BinFile) -> list[np.ndarray]:
+    """All its images, as the protocol reads them."""
+    return [decode(data, file.place(index)) for index, data in enumerate(file.encoded())]
+
+
 def refused(tmp_path: Path, data: bytes) -> str:
     with pytest.raises(DataError) as caught:
-        list(opened(tmp_path, data).images())
+        decoded(opened(tmp_path, data))
     message = str(caught.value)
     assert str(tmp_path / "faces.bin") in message, "the message names the file"
     return message
@@ -309,7 +315,7 @@ def survives(path: Path, data: bytes) -> None:
     try:
         file = BinFile(path)
         assert len(file) == 2 * len(file.same)
-        list(file.images())
+        decoded(file)
         file.content()
     except DataError as error:
         named = str(path) in str(error)

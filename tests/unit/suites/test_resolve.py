@@ -382,8 +382,9 @@ def test_a_resolved_suite_resolves_to_itself(tmp_path: Path, path: Path, monkeyp
     text = path.read_text(encoding="utf-8")
     data = tmp_path / "data"
     data.mkdir()
-    for name in set(re.findall(r"\$\{(\w+)\}", text)):
+    for name, inner in set(re.findall(r"\$\{(\w+)\}([\w/.-]*)", text)):
         monkeypatch.setenv(name, str(data))
+        Path(f"{data}{inner}").mkdir(parents=True, exist_ok=True)
     overrides = []
     for name, source in (yaml.safe_load(text).get("sources") or {}).items():
         if "path" in source:  # data that is not part of the repository
