@@ -227,7 +227,7 @@ def _plain(recognizer: Recognizer) -> tuple[Recognizer, str]:
     described = known.get((settings.mean, round(1 / settings.scale, 6)))
     if described is None:
         return recognizer, "-1 to 1"  # what its settings make of them is part of it
-    plain = ONNXRecognizer(ONNXSettings(), recognizer.takes)
+    plain = type(recognizer)(ONNXSettings(), recognizer.takes)
     plain.load(recognizer.state(), recognizer.device)
     return plain, described
 
