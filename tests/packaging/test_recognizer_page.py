@@ -51,7 +51,7 @@ def test_its_suite_runs_with_two_crops_of_the_same_pictures(folder: Path, harnes
     assert not done.returncode, done.stderr
     runs = tmp_path / "runs"
     for row in ("loose", "tight"):
-        (path,) = runs.glob(f"results/patches/{row}/**/result.json")
+        path = runs / "results" / "patches" / row / "seed-0" / "results.json"
         assert "fw-lfw/accuracy" in {metric.name for metric in read_result(path).metrics}
     faces = [pq.read_table(path) for path in runs.glob("store/protocol/*/items.parquet")]
     assert len(faces) == 2
