@@ -118,6 +118,7 @@ def test_weights_whose_table_forgot_to_normalize(sample: PairSample, judge: torc
     assert line.startswith("w wants values -1 to 1 instead of values 0 to 255 (separation ")
 
 
+@pytest.mark.slow  # it fits a network
 def test_weights_that_want_the_mirrored_face(sample: PairSample) -> None:
     """The judge was trained on both directions, so another one is fitted for a moment to care for one of them."""
     network = load_recognizer(demo_path("judge")).network  # type: ignore[attr-defined]
