@@ -38,7 +38,7 @@ KINDS = {
     "protocols": "protocol",
     "evaluators": "evaluator",
 }
-
+COMPONENT_KINDS = tuple(kind for kind in KINDS if kind not in ("crops", "weights"))  # the others are no classes
 
 IMPORT_TOLD_S, IMPORT_LIMIT_S = 3.0, 60.0  # that a plugin's import may take before that is told, and at all
 

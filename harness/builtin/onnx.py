@@ -28,9 +28,10 @@ class ONNXSettings(Settings):
     """
 
     mean: tuple[float, float, float] = Field(
-        (127.5, 127.5, 127.5), description="subtracted from each color, 0 to 255, in the order of the crop's colors"
+        default=(127.5, 127.5, 127.5),
+        description="subtracted from each color, 0 to 255, in the order of the crop's colors",
     )
-    scale: float = Field(1 / 127.5, gt=0, description="factor of what is left; 1 keeps 0 to 255")
+    scale: float = Field(default=1 / 127.5, gt=0, description="factor of what is left; 1 keeps 0 to 255")
 
 
 class ONNXRecognizer(Recognizer):

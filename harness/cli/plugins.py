@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from harness.errors import InputError
-from harness.plugins import KINDS, registry
+from harness.plugins import COMPONENT_KINDS, KINDS, registry
 from harness.reading.escape import visible
 
 
@@ -48,12 +48,12 @@ def plugins(name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", required=False, type=click.Choice([kind for kind in KINDS if kind != "weights"]))
+@click.argument("kind", required=False, type=click.Choice(COMPONENT_KINDS))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON schemas.")
 def components(kind: str | None, as_json: bool) -> None:
     """List the components with their settings."""
     with redirect_stdout(sys.stderr):  # what a component's module prints at import is no part of the list
-        listed = {each: _described(each) for each in ([kind] if kind else [k for k in KINDS if k != "weights"])}
+        listed = {each: _described(each) for each in ([kind] if kind else COMPONENT_KINDS)}
     if as_json:
         click.echo(json.dumps(listed, indent=1))
         return

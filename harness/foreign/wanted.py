@@ -54,8 +54,8 @@ def _to_255(x: torch.Tensor, color: str) -> torch.Tensor:
 
 
 def _by_imagenet(x: torch.Tensor, color: str) -> torch.Tensor:
-    order = slice(None) if color == "rgb" else slice(None, None, -1)
-    mean, std = (torch.tensor(values[order])[:, None, None] for values in (_MEAN, _STD))
+    step = 1 if color == "rgb" else -1
+    mean, std = (torch.tensor(values[::step])[:, None, None] for values in (_MEAN, _STD))
     return (_to_one(x, color) - mean) / std
 
 
@@ -164,11 +164,12 @@ def sample_pairs(protocol: FaceProtocol, count: int, run: Run, aligner: Aligner 
     rows = np.unique([pairs.a[chosen], pairs.b[chosen]])
     images, landmarks = _pictures(protocol, plan, rows, run, aligner)
     a, b = (np.searchsorted(rows, side[chosen]) for side in (pairs.a, pairs.b))
-    known = np.isfinite(landmarks).all(axis=(1, 2))
+    known: Bools = np.asarray(np.isfinite(landmarks).all(axis=(1, 2)))
     usable = known[a] & known[b]
-    same = pairs.same[chosen][usable].astype(bool)
-    if min(same.sum(), (~same).sum()) < LEAST_PAIRS:
-        got = f"{same.sum()} genuine and {(~same).sum()} impostor pairs with landmarks"
+    same: Bools = np.asarray(pairs.same[chosen][usable], dtype=bool)
+    genuine = int(np.count_nonzero(same))
+    if min(genuine, len(same) - genuine) < LEAST_PAIRS:
+        got = f"{genuine} genuine and {len(same) - genuine} impostor pairs with landmarks"
         raise InputError(f"{got}; expected at least {LEAST_PAIRS} of each")
     return PairSample(images, landmarks, a[usable], b[usable], same)
 
@@ -227,7 +228,7 @@ def _plain(recognizer: Recognizer) -> tuple[Recognizer, str]:
     described = known.get((settings.mean, round(1 / settings.scale, 6)))
     if described is None:
         return recognizer, "-1 to 1"  # what its settings make of them is part of it
-    plain = ONNXRecognizer(ONNXSettings(), recognizer.takes)
+    plain = type(recognizer)(ONNXSettings(), recognizer.takes)
     plain.load(recognizer.state(), recognizer.device)
     return plain, described
 

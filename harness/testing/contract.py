@@ -28,6 +28,7 @@ from harness.components import (
     Generator,
     Given,
     ImageBatch,
+    Recognizer,
     Request,
     Run,
     SamplePlan,
@@ -106,6 +107,33 @@ def check_aligner(aligner: Aligner, batch: ImageBatch, size_px: int = 32, levels
         _check_same(whole.images[rows], part.images, f"{who}, {label}", levels)
     faceless = ImageBatch(batch.identities[:1], batch.samples[:1], np.zeros_like(batch.images[:1]))
     _aligned(aligner, faceless, crop, run)
+
+
+def check_recognizer(recognizer: Recognizer, gradient: bool = True) -> None:
+    """Check a recognizer that has weights: its embeddings are functions of single images and of its state.
+
+    Args:
+        recognizer: with weights, its initial ones if it starts with any.
+        gradient: whether its embeddings have one, as a fit that is conditioned through them needs.
+    """
+    import torch
+
+    who, size = _name(recognizer), recognizer.takes.size_px
+    check_component(recognizer)
+    images = np.random.default_rng(0).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
+    whole = recognizer.embed(images)
+    expected = (len(images), recognizer.width)
+    assert whole.shape == expected, f"{who} embeds {len(images)} images as {list(whole.shape)}, expected {expected}"
+    assert np.isfinite(whole).all(), f"{who} gives embeddings that are not finite"
+    alone = np.concatenate([recognizer.embed(image[None]) for image in images])
+    _check_close(whole, alone, f"{who}: an embedding depends on the images beside it (is evaluation mode on?)")
+    again = type(recognizer)(recognizer.settings, recognizer.takes)
+    again.load(recognizer.state())
+    _check_close(whole, again.embed(images), f"{who}: state() and load() do not give the same recognizer again")
+    if gradient:
+        x = torch.zeros(1, 3, size, size, requires_grad=True)
+        (gradients,) = torch.autograd.grad(recognizer.features(x).square().sum(), x, allow_unused=True)
+        assert gradients is not None, f"{who}: no gradient reaches the image"
 
 
 def check_component(component: Component) -> None:
@@ -268,6 +296,12 @@ def _aligned(aligner: Aligner, batch: ImageBatch, crop: Crop, run: Run) -> Align
             f"{who} gave a crop of an image that failed; expected zeros"
         )
     return made
+
+
+def _check_close(expected: Floats, got: Floats, fault: str) -> None:
+    """Equal up to rounding, in units of the largest value."""
+    apart = float(np.abs(expected - got).max()) / max(float(np.abs(expected).max()), 1e-12)
+    assert apart < 1e-4, f"{fault}: they differ by {apart:.1e} of the largest value"
 
 
 def _check_same(expected: Images, got: Images, where: str, levels: int) -> None:

@@ -14,21 +14,23 @@ from harness.builtin.faceworld import FaceWorldSettings, FaceWorldSource
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.builtin.landmarks import LandmarksAligner
 from harness.builtin.no_alignment import NoAlignment
+from harness.builtin.small_cnn import SmallCNN
 from harness.components import Aligner, Crop, Generator, Given, ImageBatch, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.render import render
-from harness.plugins import registry
+from harness.plugins import COMPONENT_KINDS, registry
 from harness.testing.contract import (
     check_aligner,
     check_component,
     check_generator,
     check_light_import,
     check_own_code,
+    check_recognizer,
     check_source,
 )
 from harness.testing.toy import Toy, ToySettings
 
-COMPONENTS = [(kind, name) for kind, names in registry().names.items() if kind != "weights" for name in names]
+COMPONENTS = [(kind, name) for kind in COMPONENT_KINDS for name in registry().names[kind]]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,10 @@ def test_images_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size_px", [32, 24])
 def test_aligners(aligner: Aligner, size_px: int, photos: ImageBatch) -> None:
     check_aligner(aligner, photos, size_px)
+
+
+def test_recognizers() -> None:
+    check_recognizer(SmallCNN())
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)

@@ -10,9 +10,9 @@ import pytest
 from harness import code
 from harness.code import code_of
 from harness.components import Evaluator
-from harness.plugins import KINDS, registry
+from harness.plugins import COMPONENT_KINDS, registry
 
-COMPONENTS = [(kind, name) for kind in KINDS if kind != "weights" for name in sorted(registry().names[kind])]
+COMPONENTS = [(kind, name) for kind in COMPONENT_KINDS for name in sorted(registry().names[kind])]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)

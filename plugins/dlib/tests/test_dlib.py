@@ -16,7 +16,7 @@ from harness_dlib.resnet import SIZE_PX, read_resnet
 from harness import Crop, DataError, InputError
 from harness.arrays import Images
 from harness.store.shipped import find_weights
-from harness.testing.contract import check_component, check_light_import
+from harness.testing.contract import check_light_import, check_recognizer
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])  # dlib takes a third of a second each
@@ -109,4 +109,4 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_the_plugin_is_light_and_complete() -> None:
     check_light_import("harness_dlib")
-    check_component(DlibResNet())
+    check_recognizer(DlibResNet())

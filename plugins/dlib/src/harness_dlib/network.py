@@ -52,6 +52,8 @@ def _fill(x: Tensor, shape: list[int]) -> Tensor:
 class ResNet(nn.Module):
     """dlib's 29 convolutions: pictures in, embeddings out. ``eval`` and training are the same."""
 
+    means: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         filters, side = STEM
@@ -64,7 +66,7 @@ class ResNet(nn.Module):
         """Float RGB [B, 3, 150, 150] in [-1, 1] to [B, D]."""
         if x.shape[1:] != (3, SIZE_PX, SIZE_PX):
             raise ValueError(f"got images {list(x.shape)}, expected [B, 3, {SIZE_PX}, {SIZE_PX}]")
-        x = ((x + 1.0) * 127.5 - self.means) / SPREAD
+        x = ((x + 1.0) * 127.5 - self.means) / SPREAD  # values 0 to 255, less the mean of each color
         x = F.max_pool2d(F.relu(self.stem(x)), 3, 2)
         out: Tensor = self.embedding(self.blocks(x).mean(dim=(2, 3)))
         return out
