@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import disk
-from harness.reading.groups import Fields, Ranks, key, shared_ranks, table_paths
+from harness.reading.fields import Fields, Ranks, key, table_paths
 from harness.store.keys import digest
 
 if TYPE_CHECKING:
@@ -24,15 +24,23 @@ _BOARDS = 8  # how many are kept: of each suite, and of all together
 def ranks(fields: Fields, workdir: Path | None) -> Ranks:
     """:func:`harness.reading.groups.shared_ranks`, from the last time if no table and no value changed."""
     if workdir is None or not any(about.paired for about, _ in fields.values()):
-        return shared_ranks(fields, workdir)
+        return _made(fields, workdir)
     path, wanted = workdir / "results" / FILE, digest([_RULE, _state(fields, workdir)])
     boards = _read(path)
     if wanted not in boards:
-        boards[wanted] = shared_ranks(fields, workdir)
+        boards[wanted] = _made(fields, workdir)
         newest = dict(list(boards.items())[-_BOARDS:])
         with contextlib.suppress(OSError):  # a folder that may not be written to is only slower
             disk.write_text(path, json.dumps(newest) + "\n")
     return boards[wanted]
+
+
+def _made(fields: Fields, workdir: Path | None) -> Ranks:
+    if not fields:
+        return {}
+    from harness.reading.groups import shared_ranks  # late: its imports take longer than reading what was kept
+
+    return shared_ranks(fields, workdir)
 
 
 def _state(fields: Fields, workdir: Path) -> list[Any]:

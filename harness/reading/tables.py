@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.reading.escape import all_visible
+from harness.reading.escape import visible
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.published_tables import print_published
@@ -65,7 +65,7 @@ def _heading(about: About) -> str:
     """The title on two lines, with the unit where the column is not one of the ranked ones."""
     split = "/" if about.title == about.name else " "
     percent = " %" if about.unit == "fraction" and not about.ranks else ""
-    return about.title.replace(split, "\n", 1) + percent
+    return visible(about.title).replace(split, "\n", 1) + percent
 
 
 def cell_text(cell: Cell) -> str:
@@ -190,11 +190,10 @@ def _notes(rows: list[Row], board: Board) -> list[str]:
 
 def render(board: Board, console: Console) -> None:
     """Print the board: one table if it fits the console, else one per group of columns, split further if need be."""
-    board = all_visible(board)
     if any(row.seeds for row in board.rows):
         for title, part in _fit(board, console.width):
             _print_table(board, title, part, console)
-    for line in footers(board):
+    for line in map(visible, footers(board)):
         console.print(
             line, style="red" if line.startswith(("FAILED", "DAMAGED")) else "dim", markup=False, highlight=False
         )
@@ -207,8 +206,8 @@ def _fit(board: Board, width: int) -> list[tuple[str, list[Column]]]:
 
     In order of preference: one table; one per group of columns; intervals on lines of their own; a group split.
     """
-    found, title = columns(board), f"Leaderboard: {', '.join(board.suites)}"
-    available = width - max(len(board.label(row)) for row in board.rows) - PADDING - 1
+    found, title = columns(board), f"Leaderboard: {visible(', '.join(board.suites))}"
+    available = width - max(len(visible(board.label(row))) for row in board.rows) - PADDING - 1
 
     def wide(part: list[Column]) -> bool:
         return sum(column.width(board.rows) + PADDING for column in part) > available
@@ -251,7 +250,7 @@ def _print_table(board: Board, title: str, part: list[Column], console: Console)
         table.add_column(Text(column.title))
     for row in board.rows:
         if row.seeds:
-            table.add_row(Text(board.label(row)), *(Text(column.text(row)) for column in part))
+            table.add_row(Text(visible(board.label(row))), *(Text(column.text(row)) for column in part))
         else:
-            table.add_row(Text(board.label(row)), Text("failed", style="red"), *(MISSING for _ in part[1:]))
+            table.add_row(Text(visible(board.label(row))), Text("failed", style="red"), *(MISSING for _ in part[1:]))
     console.print(table)

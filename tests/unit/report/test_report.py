@@ -79,7 +79,9 @@ def test_rows_stand_with_those_that_they_can_be_compared_with(page: Page) -> Non
 
 def test_cells_have_number_letter_and_interval(page: Page, workdir: Path) -> None:
     good, poor = page.row("good"), page.row("poor")
-    accuracy = re.match(r"(\d\d\.\d)(\w+)over seeds [\d.]+ to [\d.]+; over identities [\d.]+ to [\d.]+$", good[1].strip())
+    accuracy = re.match(
+        r"(\d\d\.\d)(\w+)over seeds [\d.]+ to [\d.]+; over identities [\d.]+ to [\d.]+$", good[1].strip()
+    )
     assert accuracy is not None, good[1]
     assert accuracy[2] == "a"
     assert re.match(r"\d\d\.\db", poor[1].strip()), poor[1]
@@ -116,7 +118,7 @@ HOSTILE = {
     "script": "<script>alert(1)</script>",
     "quotes": "\"'><img src=x onerror=alert(2)>",
     "turned": "abc\u202edcba\u2066",
-    "formula": "=HYPERLINK(\"http://example.org\",\"x\")",
+    "formula": '=HYPERLINK("http://example.org","x")',
     "template": "{{ 7 * 7 }}{% include 'style.css' %}",
 }
 
