@@ -23,7 +23,12 @@ def key(row: Row) -> str:
 
 def table_path(folder: Path, about: About) -> Path:
     """Where the decisions of a metric lie beside a result file."""
-    return folder / "tables" / f"{about.pairs}.parquet"
+    return folder / table_name(about)
+
+
+def table_name(about: About) -> str:
+    """The same within the folder of the result file."""
+    return f"tables/{about.pairs}.parquet"
 
 
 def table_paths(about: About, row: Row, workdir: Path) -> dict[int, Path]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import disk
-from harness.reading.fields import Fields, Ranks, key, table_paths
+from harness.reading.fields import Fields, Ranks, key, table_name
+from harness.results import result_folder
 from harness.store.keys import digest
 
 if TYPE_CHECKING:
@@ -45,19 +47,20 @@ def _made(fields: Fields, workdir: Path | None) -> Ranks:
 
 def _state(fields: Fields, workdir: Path) -> list[Any]:
     """All that the ranks depend on."""
+    folder = cache(lambda suite, row, seed: str(result_folder(workdir, suite, row, seed)))  # as text: many are joined
+
+    def stamps(about: About, row: Row) -> list[tuple[int, int]]:
+        folders = [folder(row.suite, row.name, seed) for seed in row.cells[about.name].values] if about.paired else []
+        return [_stamp(os.path.join(each, table_name(about))) for each in folders]
+
     return [
-        [name, about.relative, about.better, about.pairs, about.members, [_row(about, row, workdir) for row in rows]]
+        [name, about.relative, about.better, about.pairs, about.members]
+        + [[key(row), sorted(row.cells[name].values.items()), stamps(about, row)] for row in rows]
         for name, (about, rows) in fields.items()
     ]
 
 
-def _row(about: About, row: Row, workdir: Path) -> list[Any]:
-    values = sorted(row.cells[about.name].values.items())
-    tables = table_paths(about, row, workdir) if about.paired else {}
-    return [key(row), values, [_stamp(path) for path in tables.values()]]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: str) -> tuple[int, int]:
     """When a file was last written, and its size in bytes; zeros if it is not there."""
     try:
         found = os.stat(path)

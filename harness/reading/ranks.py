@@ -61,7 +61,8 @@ def _field(rows: Sequence[Row], about: About) -> list[Row]:
         if about.name in row.cells and not _unfit(row, about.name):
             sets.setdefault((row.cells[about.name].protocol, row.recipe, row.size), []).append(row)
     sign = 1.0 if about.better == "lower" else -1.0
-    return sorted(max(sets.values(), key=len, default=[]), key=lambda row: sign * row.cells[about.name].value)
+    largest: list[Row] = max(sets.values(), key=len, default=[])
+    return sorted(largest, key=lambda row: sign * row.cells[about.name].value)
 
 
 def _unfit(row: Row, metric: str) -> str:

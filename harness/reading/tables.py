@@ -14,6 +14,7 @@ from harness.reading.published_tables import print_published
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 MISSING = "-"
 MAX_NAMED = 4  # metrics that a footer names
@@ -244,13 +245,21 @@ def _print_table(board: Board, title: str, part: list[Column], console: Console)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title, "bold"), title_justify="left")
-    table.add_column("row", no_wrap=False, vertical="top")
+    # the spaces are part of the text: rich takes a fifth of a large board's time to pad cells
+    table = Table(title=Text(title, "bold"), title_justify="left", padding=0)
+    table.add_column(_padded("row"), vertical="top")
     for column in part:
-        table.add_column(Text(column.title))
+        table.add_column(_padded(column.title))
     for row in board.rows:
+        name = _padded(visible(board.label(row)))
         if row.seeds:
-            table.add_row(Text(visible(board.label(row))), *(Text(column.text(row)) for column in part))
+            table.add_row(name, *(_padded(column.text(row)) for column in part))
         else:
-            table.add_row(Text(visible(board.label(row))), Text("failed", style="red"), *(MISSING for _ in part[1:]))
+            table.add_row(name, _padded("failed", "red"), *(_padded(MISSING) for _ in part[1:]))
     console.print(table)
+
+
+def _padded(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(f" {line} " for line in text.split("\n")), style)

@@ -135,7 +135,8 @@ def _metrics(row: Row, far: Mapping[str, str]) -> Iterator[tuple[str, str, str, 
 
 def _scores(folder: Path, first: Result) -> tuple[list[Chart], dict[str, str]]:
     """Densities and ROC of every table of scores, and what false accept rate was reached, by metric."""
-    charts, achieved = [], {}
+    charts: list[Chart] = []
+    achieved: dict[str, str] = {}
     for metric in first.metrics:
         if not metric.pairs:
             continue
