@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import InputError, unknown
+from harness.reading.fields import table_path
 from harness.reading.leaderboard import Row, load
 from harness.reading.metrics import About, describe
 from harness.reading.over_seeds import Values, compare_over_seeds, untestable
-from harness.reading.paired import compare_methods, compare_models, read_paired, table_path
+from harness.reading.paired import compare_methods, compare_models, read_paired
 from harness.reading.recipes import recipe_difference, short
 from harness.reading.tested import Tested
 from harness.results import CHOSEN, FILE_NAME, MetricRecord, Result, read_result, result_folder

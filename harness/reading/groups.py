@@ -9,7 +9,7 @@ Letters: N rows, S seeds, P pairs of a benchmark, I identities, R bootstrap repl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -20,8 +20,8 @@ import numpy as np
 
 from harness.arrays import Bools, Doubles, Ints
 from harness.errors import DataError
-from harness.reading.paired import Pairs, decisions, draws, fewest, read_table, same_pairs, table_path
-from harness.results import result_folder
+from harness.reading.fields import Fields, Ranks, key, table_paths
+from harness.reading.paired import Pairs, decisions, draws, fewest, read_table, same_pairs
 from harness.stats.comparison import MIN_SEEDS
 from harness.stats.groups import Differences, differing, letters
 from harness.stats.intervals import mean_replicates
@@ -29,9 +29,6 @@ from harness.stats.intervals import mean_replicates
 if TYPE_CHECKING:
     from harness.reading.leaderboard import Row
     from harness.reading.metrics import About
-
-Fields = Mapping[str, tuple["About", Sequence["Row"]]]  # by metric: how it is read, and rows, the best first
-Ranks = dict[str, dict[str, str]]  # by metric and row (SUITE/ROW): its letters, empty where it could not be tested
 
 
 @dataclass
@@ -99,11 +96,6 @@ def _letters(rows: Sequence[Row], differences: Differences, units: int) -> dict[
     return {key(row): given.get(index, "") for index, row in enumerate(rows)}
 
 
-def key(row: Row) -> str:
-    """``SUITE/ROW``."""
-    return f"{row.suite}/{row.name}"
-
-
 # --- over seeds -------------------------------------------------------------------------------------------------------
 
 
@@ -152,12 +144,6 @@ def _read(benchmark: _Decided, about: About, row: Row, workdir: Path) -> None:
         benchmark.first = next(iter(tables.values()))
     if all(same_pairs(table, benchmark.first) for table in tables.values()):
         benchmark.right[key(row)] = {seed: decisions(table) for seed, table in tables.items()}
-
-
-def table_paths(about: About, row: Row, workdir: Path) -> dict[int, Path]:
-    """By seed, where a row's decisions of a metric lie."""
-    folders = {seed: result_folder(workdir, row.suite, row.name, seed) for seed in row.cells[about.name].values}
-    return {seed: table_path(folder, about) for seed, folder in folders.items()}
 
 
 def _over_people(rows: Sequence[Row], members: Sequence[_Decided]) -> tuple[Differences, int]:

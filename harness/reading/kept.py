@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import disk
-from harness.reading.groups import Fields, Ranks, key, shared_ranks, table_paths
+from harness.reading.fields import Fields, Ranks, key, table_name
+from harness.results import result_folder
 from harness.store.keys import digest
 
 if TYPE_CHECKING:
@@ -24,32 +26,41 @@ _BOARDS = 8  # how many are kept: of each suite, and of all together
 def ranks(fields: Fields, workdir: Path | None) -> Ranks:
     """:func:`harness.reading.groups.shared_ranks`, from the last time if no table and no value changed."""
     if workdir is None or not any(about.paired for about, _ in fields.values()):
-        return shared_ranks(fields, workdir)
+        return _made(fields, workdir)
     path, wanted = workdir / "results" / FILE, digest([_RULE, _state(fields, workdir)])
     boards = _read(path)
     if wanted not in boards:
-        boards[wanted] = shared_ranks(fields, workdir)
+        boards[wanted] = _made(fields, workdir)
         newest = dict(list(boards.items())[-_BOARDS:])
         with contextlib.suppress(OSError):  # a folder that may not be written to is only slower
             disk.write_text(path, json.dumps(newest) + "\n")
     return boards[wanted]
 
 
+def _made(fields: Fields, workdir: Path | None) -> Ranks:
+    if not fields:
+        return {}
+    from harness.reading.groups import shared_ranks  # late: its imports take longer than reading what was kept
+
+    return shared_ranks(fields, workdir)
+
+
 def _state(fields: Fields, workdir: Path) -> list[Any]:
     """All that the ranks depend on."""
+    folder = cache(lambda suite, row, seed: str(result_folder(workdir, suite, row, seed)))  # as text: many are joined
+
+    def stamps(about: About, row: Row) -> list[tuple[int, int]]:
+        folders = [folder(row.suite, row.name, seed) for seed in row.cells[about.name].values] if about.paired else []
+        return [_stamp(os.path.join(each, table_name(about))) for each in folders]
+
     return [
-        [name, about.relative, about.better, about.pairs, about.members, [_row(about, row, workdir) for row in rows]]
+        [name, about.relative, about.better, about.pairs, about.members]
+        + [[key(row), sorted(row.cells[name].values.items()), stamps(about, row)] for row in rows]
         for name, (about, rows) in fields.items()
     ]
 
 
-def _row(about: About, row: Row, workdir: Path) -> list[Any]:
-    values = sorted(row.cells[about.name].values.items())
-    tables = table_paths(about, row, workdir) if about.paired else {}
-    return [key(row), values, [_stamp(path) for path in tables.values()]]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: str) -> tuple[int, int]:
     """When a file was last written, and its size in bytes; zeros if it is not there."""
     try:
         found = os.stat(path)

@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,11 +181,17 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     count = len(values)
     if count < MIN_SEEDS or not all(map(math.isfinite, values)):
         return None
+    mean = statistics.fmean(values)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    half = _t_quantile(count - 1) * spread / math.sqrt(count)
+    return Interval(mean - half, mean + half, "seeds", f"t, {CONFIDENCE:.0%}, {count} seeds")
+
+
+@cache
+def _t_quantile(freedom: int) -> float:
     from scipy.special import stdtrit
 
-    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * statistics.stdev(values) / math.sqrt(count)
-    mean = statistics.fmean(values)
-    return Interval(mean - half, mean + half, "seeds", f"t, {CONFIDENCE:.0%}, {count} seeds")
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def _nothing_found(workdir: Path, suite: str | None) -> str:
@@ -227,7 +234,8 @@ def _aggregate(results: list[Result], metrics: dict[str, About]) -> Row:
         gpu_hours=statistics.fmean(sum(stage.gpu_hours for stage in r.stages) for r in used),
     )
     names = dict.fromkeys(metric.name for r in kept for metric in r.metrics)
-    cells = {name: _cell(metrics[name], kept) for name in names}
+    records = [(r, {metric.name: metric for metric in r.metrics}) for r in kept]
+    cells = {name: _cell(metrics[name], [(r, own[name]) for r, own in records if name in own]) for name in names}
     averages = (_average(about, kept) for about in metrics.values() if about.members)
     return replace(row, cells=cells | {cell.metric: cell for cell in averages if cell})
 
@@ -254,9 +262,8 @@ def _mixed_parameters(results: list[Result]) -> str:
     return ", ".join(differing)
 
 
-def _cell(about: About, results: list[Result]) -> Cell:
-    held = [r for r in results if r.metric(about.name) is not None]
-    records = {r.seed: record for r in held if (record := r.metric(about.name)) is not None}
+def _cell(about: About, held: list[tuple[Result, MetricRecord]]) -> Cell:
+    records = {result.seed: record for result, record in held}
     first = next(iter(records.values()))
     values = {seed: record.value for seed, record in records.items()}
     folds = [record.std_folds for record in records.values() if record.std_folds is not None]
@@ -267,7 +274,7 @@ def _cell(about: About, results: list[Result]) -> Cell:
         values=values,
         n=first.n,
         protocol=first.protocol,
-        described=all(r.schema_ == SCHEMA for r in held),
+        described=all(result.schema_ == SCHEMA for result, _ in held),
         std_folds=statistics.fmean(folds) if folds else None,
         interval=_mean_interval(list(intervals.values())) if len(intervals) == len(records) else None,
         intervals=intervals,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.arrays import Bools, Doubles, Ints
 from harness.errors import DataError
+from harness.reading.fields import table_path
 from harness.reading.metrics import About
 from harness.reading.tested import Bounds, Tested, tested_difference
 from harness.stats.comparison import Difference, holm, mcnemar
@@ -73,11 +74,6 @@ class Paired(Pairs):
     def differences(self) -> Doubles:
         """1 where only A is right, -1 where only B is, float64 [P, S]."""
         return self.a.astype(np.float64) - self.b
-
-
-def table_path(folder: Path, about: About) -> Path:
-    """Where the decisions of a metric lie beside a result file."""
-    return folder / "tables" / f"{about.pairs}.parquet"
 
 
 def read_paired(about: About, a: Sequence[Path], b: Sequence[Path]) -> Paired:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.reading import kept
-from harness.reading.groups import key
+from harness.reading.fields import key
 from harness.stats.comparison import MIN_SEEDS
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ def rank(rows: Sequence[Row], metrics: Iterable[About], workdir: Path | None) ->
     fields = {about.name: (about, _field(rows, about)) for about in metrics if about.tested}
     several = {name: (about, field) for name, (about, field) in fields.items() if len(field) > 1}
     letters = kept.ranks(several, workdir)
+    places = {name: {key(row): n for n, row in enumerate(field, start=1)} for name, (_, field) in fields.items()}
     marked = []
     for row in rows:
         cells = dict(row.cells)
         for name, (_, field) in fields.items():
             if name in cells:
-                place = next((n for n, other in enumerate(field, start=1) if other is row), None)
+                place = places[name].get(key(row))
                 given = letters.get(name, {}).get(key(row), "")
                 reason = "" if given else _unfit(row, name) or _why_apart(row, field, name)
                 cells[name] = replace(cells[name], place=place, rank=given, unranked=reason)
@@ -61,7 +62,8 @@ def _field(rows: Sequence[Row], about: About) -> list[Row]:
             same = row.cells[about.name].protocol, row.recipe, row.size, row.chosen_on
             sets.setdefault(same, []).append(row)
     sign = 1.0 if about.better == "lower" else -1.0
-    return sorted(max(sets.values(), key=len, default=[]), key=lambda row: sign * row.cells[about.name].value)
+    largest: list[Row] = max(sets.values(), key=len, default=[])
+    return sorted(largest, key=lambda row: sign * row.cells[about.name].value)
 
 
 def _unfit(row: Row, metric: str) -> str:

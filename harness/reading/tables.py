@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.reading.escape import all_visible
+from harness.reading.escape import visible
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.published_tables import print_published
@@ -15,6 +15,7 @@ from harness.results import CHOSEN
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 MISSING = "-"
 MAX_NAMED = 4  # metrics that a footer names
@@ -66,7 +67,7 @@ def _heading(about: About) -> str:
     """The title on two lines, with the unit where the column is not one of the ranked ones."""
     split = "/" if about.title == about.name else " "
     percent = " %" if about.unit == "fraction" and not about.ranks else ""
-    return about.title.replace(split, "\n", 1) + percent
+    return visible(about.title).replace(split, "\n", 1) + percent
 
 
 def cell_text(cell: Cell) -> str:
@@ -196,11 +197,10 @@ def _notes(rows: list[Row], board: Board) -> list[str]:
 
 def render(board: Board, console: Console) -> None:
     """Print the board: one table if it fits the console, else one per group of columns, split further if need be."""
-    board = all_visible(board)
     if any(row.seeds for row in board.rows):
         for title, part in _fit(board, console.width):
             _print_table(board, title, part, console)
-    for line in footers(board):
+    for line in map(visible, footers(board)):
         console.print(
             line, style="red" if line.startswith(("FAILED", "DAMAGED")) else "dim", markup=False, highlight=False
         )
@@ -213,8 +213,8 @@ def _fit(board: Board, width: int) -> list[tuple[str, list[Column]]]:
 
     In order of preference: one table; one per group of columns; intervals on lines of their own; a group split.
     """
-    found, title = columns(board), f"Leaderboard: {', '.join(board.suites)}"
-    available = width - max(len(board.label(row)) for row in board.rows) - PADDING - 1
+    found, title = columns(board), f"Leaderboard: {visible(', '.join(board.suites))}"
+    available = width - max(len(visible(board.label(row))) for row in board.rows) - PADDING - 1
 
     def wide(part: list[Column]) -> bool:
         return sum(column.width(board.rows) + PADDING for column in part) > available
@@ -251,13 +251,21 @@ def _print_table(board: Board, title: str, part: list[Column], console: Console)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title, "bold"), title_justify="left")
-    table.add_column("row", no_wrap=False, vertical="top")
+    # the spaces are part of the text: rich takes a fifth of a large board's time to pad cells
+    table = Table(title=Text(title, "bold"), title_justify="left", padding=0)
+    table.add_column(_padded("row"), vertical="top")
     for column in part:
-        table.add_column(Text(column.title))
+        table.add_column(_padded(column.title))
     for row in board.rows:
+        name = _padded(visible(board.label(row)))
         if row.seeds:
-            table.add_row(Text(board.label(row)), *(Text(column.text(row)) for column in part))
+            table.add_row(name, *(_padded(column.text(row)) for column in part))
         else:
-            table.add_row(Text(board.label(row)), Text("failed", style="red"), *(MISSING for _ in part[1:]))
+            table.add_row(name, _padded("failed", "red"), *(_padded(MISSING) for _ in part[1:]))
     console.print(table)
+
+
+def _padded(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(f" {line} " for line in text.split("\n")), style)

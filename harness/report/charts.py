@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
@@ -15,8 +16,8 @@ from harness.reading.escape import visible
 
 WIDTH, HEIGHT = 120, 48  # of a chart, in its own units
 BAR = 100  # width of an interval's scale, in its own units
-BINS = 30
-_POINTS = 28  # of a curve
+BINS = 26
+_POINTS = 22  # of a curve
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,19 @@ def _chart(words: str, body: Markup) -> Markup:
 
 
 def _area(heights: Doubles) -> str:
-    x = np.linspace(0, WIDTH, len(heights) + 1)
-    steps = "".join(f"V{HEIGHT * (1 - height):.0f}H{right:.0f}" for height, right in zip(heights, x[1:], strict=True))
-    return f"M0 {HEIGHT}{steps}V{HEIGHT}Z"
+    """Steps of heights from 0 to 1, by relative moves, of which those along one height are one."""
+    x = np.linspace(0, WIDTH, len(heights) + 1).round().astype(int).tolist()
+    y = [0, *(HEIGHT * heights).round().astype(int).tolist(), 0]
+    steps, run = [], 0
+    for index, width in enumerate(np.diff(x).tolist()):
+        if y[index + 1] != y[index]:
+            steps.append(f"{f'h{run}' if run else ''}v{y[index] - y[index + 1]}")
+            run = 0
+        run += width
+    return f"M0 {HEIGHT}{''.join(steps)}h{run}V{HEIGHT}Z"
 
 
 def _line(x: Doubles, y: Doubles) -> str:
-    return "M" + "L".join(f"{a:.0f} {b:.1f}".replace(".0", "") for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    points = [(round(a), round(b)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    moves = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(points)]
+    return f"M{points[0][0]} {points[0][1]}" + "".join(f"l{dx}{' ' * (dy >= 0)}{dy}" for dx, dy in moves)

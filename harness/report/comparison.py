@@ -44,7 +44,11 @@ def html(workdir: Path, a: str, b: str) -> str:
         verdict=footers(comparison)[0],
         footers=footers(comparison)[1:],
         effects=list(_effects(comparison)),
-        models=[(test, model) for test in comparison.tests for model in test.models],
+        models=[
+            (test.title, seed, found, _p(found.p), _p(corrected))
+            for test in comparison.tests
+            for seed, found, corrected in test.models
+        ],
         equal=verdict_of_equality(comparison),
         margins=[(test, margin(test)) for test in comparison.margins if test.bounds],
         disagreements=list(_disagreements(workdir, comparison, rows)),

@@ -16,8 +16,9 @@ from PIL import Image
 from harness.arrays import Doubles, Images, Ints
 from harness.errors import DataError, HarnessError
 from harness.faces.faceset import FaceSet
+from harness.reading.fields import table_path
 from harness.reading.metrics import About
-from harness.reading.paired import decisions, read_table, same_pairs, table_path
+from harness.reading.paired import decisions, read_table, same_pairs
 from harness.report.pictures import webp_uri
 from harness.stages.opening import open_protocol
 from harness.store.artifacts import MANIFEST, Artifact, Store

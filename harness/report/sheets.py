@@ -18,7 +18,7 @@ from harness.report.pictures import WIDTHS, Picture, embed
 from harness.report.table import images_per_second, sheet_names
 from harness.results import Result, StageRecord
 
-PICTURE_BYTES = 2_000_000  # of all pictures of a page together, so that many rows stay below 5 MB
+PICTURE_BYTES = 1_000_000  # of all pictures of a page together, so that many rows stay below 5 MB
 _MOST_BYTES = 120_000  # of one picture
 _DRAWN = ("-scores", "-roc", "-det")  # pictures of similarities, drawn from the scores where these are there
 
@@ -135,7 +135,8 @@ def _metrics(row: Row, far: Mapping[str, str]) -> Iterator[tuple[str, str, str, 
 
 def _scores(folder: Path, first: Result) -> tuple[list[Chart], dict[str, str]]:
     """Densities and ROC of every table of scores, and what false accept rate was reached, by metric."""
-    charts, achieved = [], {}
+    charts: list[Chart] = []
+    achieved: dict[str, str] = {}
     for metric in first.metrics:
         if not metric.pairs:
             continue
@@ -148,8 +149,8 @@ def _scores(folder: Path, first: Result) -> tuple[list[Chart], dict[str, str]]:
         score, same = (table[name].to_numpy(zero_copy_only=False) for name in ("score", "same"))
         genuine, impostor = score[same], score[~same]
         name = metric.pairs.removesuffix("-pairs")
-        areas = densities(genuine, impostor, f"{name}: densities of genuine and impostor scores")
-        charts.append(Chart(name, (areas, roc(genuine, impostor, f"{name}: true over false accept rate"))))
+        areas = densities(genuine, impostor, f"{name}: densities of scores")
+        charts.append(Chart(name, (areas, roc(genuine, impostor, f"{name}: ROC"))))
         achieved |= _achieved(first, name, impostor)
     return charts, achieved
 

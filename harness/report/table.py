@@ -125,7 +125,7 @@ def sheet_names(board: Board) -> dict[tuple[str, str], str]:
 
 def _comparable(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows with one recipe and dataset size, and no metric under two protocols; the largest set first."""
-    found: list[tuple[object, dict[str, str], list[Row]]] = []
+    found: list[tuple[tuple[str, str, bool], dict[str, str], list[Row]]] = []
     for row in rows:
         kind = (row.recipe, row.size, bool(row.seeds))
         protocols = {name: cell.protocol for name, cell in row.cells.items() if not cell.about.members}

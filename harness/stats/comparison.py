@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtrit
 
 from harness.arrays import Bools, Doubles
@@ -101,6 +100,8 @@ def _p_value(distance: float, components: Sequence[tuple[float, int]]) -> float:
         return 1.0
     if cochran_cox(components, _SMALLEST_P) <= distance:
         return _SMALLEST_P
+    from scipy.optimize import brentq  # late: boards need no p-values
+
     return float(brentq(lambda p: cochran_cox(components, p) - distance, _SMALLEST_P, 1.0, xtol=1e-14))
 
 
@@ -149,6 +150,8 @@ def detectable_difference(people_variance: float, seed_variance: float, identiti
     def shortfall(difference: float) -> float:
         found = ndtr((difference - half) / spread) + ndtr((-difference - half) / spread)
         return float(found.mean()) - POWER
+
+    from scipy.optimize import brentq
 
     return float(brentq(shortfall, 0.0, 4 * float(half.max()) + 4 * spread))
 

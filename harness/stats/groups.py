@@ -95,7 +95,8 @@ def _half_widths(found: Differences, identities: int, levels: Doubles) -> Double
     of_people = -stdtrit(max(identities - 1.0, 1.0), levels / 2)[:, None]
     total = found.people + found.seeds
     weighted = found.people * of_people + found.seeds * of_seeds
-    return np.divide(weighted, np.sqrt(total), out=np.zeros_like(total), where=total > 0)
+    half: Doubles = np.divide(weighted, np.sqrt(total), out=np.zeros_like(total), where=total > 0)
+    return half
 
 
 def letters(differ: Bools) -> list[str]:

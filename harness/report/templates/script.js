@@ -56,6 +56,11 @@
     document.documentElement.style.colorScheme = next === "auto" ? "light dark" : next;
   });
 
+  // a sheet is built when it is first opened: thousands of drawings would hold up the table
+  all("details.sheet").forEach((sheet) => sheet.addEventListener("toggle", () => {
+    all(":scope > template", sheet).forEach((kept) => kept.replaceWith(kept.content));
+  }));
+
   const open = () => {
     const sheet = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     if (sheet && sheet.tagName === "DETAILS") { sheet.open = true; sheet.scrollIntoView(); }

@@ -138,7 +138,7 @@ def test_ranks_are_kept_until_a_table_changes(workdir: Path, tmp_path: Path, mon
     (tmp_path / "results" / kept.FILE).write_text("{damaged")
     before = groups(load(tmp_path), "lfw/accuracy")
     calls: list[object] = []
-    monkeypatch.setattr(kept, "shared_ranks", lambda *given: calls.append(given) or {})
+    monkeypatch.setattr(kept, "_made", lambda *given: calls.append(given) or {})
     assert groups(load(tmp_path), "lfw/accuracy") == before
     assert not calls
     path = result_folder(tmp_path, "demo", "a", 0) / "tables" / "lfw-pairs.parquet"
