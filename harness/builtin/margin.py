@@ -64,7 +64,7 @@ class MarginTrainer(Trainer):
         return Loop(
             self.settings,
             given.dataset,
-            DecodedFaces(given.dataset),
+            DecodedFaces(given.dataset, run),
             run,
             lambda crop: backbone(backbone_settings, crop),
             head(head_settings),

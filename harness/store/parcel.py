@@ -70,7 +70,8 @@ def unpack(file: Path, workdir: Path) -> tuple[list[str], list[str]]:
             if there.exists() and read_result(there) != read_result(folder / FILE_NAME):
                 raise InputError(f"{there}: is another result of this row; take another --workdir")
         suites = sorted(inside.glob(f"results/*/{SUITE_FILE}"))
-        new, old = [], []
+        new: list[str] = []
+        old: list[str] = []
         for path in [*sorted(inside.glob("store/*/*")), *results, *suites]:
             (new if _place(path, workdir / path.relative_to(inside)) else old).append(
                 path.relative_to(inside).as_posix()

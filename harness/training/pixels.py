@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from harness.arrays import Images, Ints
+from harness.arrays import Ints
 from harness.errors import DataError, StageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.components.run import Run
     from harness.faces.faceset import FaceSet
+    from harness.training.arrays import FaceArray
 
-MEMORY_BYTES = 4 << 30  # a dataset of at most this many bytes of pixels is held in memory
 UNREADABLE_SHARE = 0.001  # of the images; more of them stop a training
 
 
@@ -39,49 +40,46 @@ class Pixels(Protocol):
 
 
 class DecodedFaces:
-    """The faces of a face set; small datasets are decoded once and kept.
+    """The faces of a face set, decoded once for all trainings and epochs (:func:`harness.training.arrays.decoded`).
 
     Raises:
         StageError: more than ``UNREADABLE_SHARE`` of the images cannot be read.
     """
 
-    def __init__(self, faces: FaceSet) -> None:
-        self.faces, self.labels = faces, faces.labels
-        self._kept: Images | None = None
-        self.unreadable = np.zeros(0, np.int64)
-        if len(faces) * 3 * faces.crop.size_px**2 <= MEMORY_BYTES:
-            self._kept = self._decode()
+    def __init__(self, faces: FaceSet, run: Run) -> None:
+        from harness.training.arrays import decoded
+
+        self.labels, self.unreadable = faces.labels, np.zeros(0, np.int64)
+        try:
+            self._array = decoded(faces, run)
+        except DataError:  # some image is damaged: see which
+            self._array = self._readable(faces)
 
     def __len__(self) -> int:
-        return len(self.faces)
+        return len(self.labels)
 
     def batch(self, which: Ints) -> Tensor:
         """Faces by position, uint8 [B, 3, S, S]."""
         import torch
 
-        return torch.from_numpy(_planes(self.faces.images(which)) if self._kept is None else self._kept[which])
+        return self._array.batch(torch.from_numpy(np.asarray(which, np.int64)))
 
-    def _decode(self) -> Images:
-        try:
-            return _planes(self.faces.images())
-        except DataError:
-            return self._decode_one_by_one()
+    def _readable(self, faces: FaceSet) -> FaceArray:
+        """All faces in memory, those that cannot be read as black ones."""
+        import torch
 
-    def _decode_one_by_one(self) -> Images:
-        side = self.faces.crop.size_px
-        images = np.zeros((len(self), 3, side, side), np.uint8)
+        from harness.training.arrays import FaceArray
+
+        side = faces.crop.size_px
+        images = np.zeros((len(self), side, side, 3), np.uint8)
         bad: dict[int, DataError] = {}
         for position in range(len(self)):
             try:
-                images[position] = _planes(self.faces.images([position]))[0]
+                images[position] = faces.images([position])[0]
             except DataError as error:
                 bad[position] = error
         if len(bad) > UNREADABLE_SHARE * len(self):
             text = f"{len(bad)} of {len(self)} images cannot be read, at most {UNREADABLE_SHARE:.1%} may"
             raise StageError(f"margin trainer: {text}; the first: {next(iter(bad.values()))}")
         self.unreadable = np.array(sorted(bad), np.int64)
-        return images
-
-
-def _planes(images: Images) -> Images:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        return FaceArray(torch.from_numpy(images), torch.from_numpy(self.labels))

@@ -88,8 +88,8 @@ def test_a_result_says_so_on_the_board_and_in_mlflow(tmp_path: Path) -> None:
     plain = [result for name in ("one", "two") for result in made(plan, tmp_path / "b", name, 0.8)]
     assert [r.chosen_on for r in chosen] == [["fw-lfw"]] * 3
     board = build([*chosen, *plain])
-    ranks = {row.name: row.cells["fw-lfw/accuracy"].rank for row in board.rows}
-    assert ranks == {"chosen": None, "one": 1, "two": 1}
+    places = {row.name: row.cells["fw-lfw/accuracy"].place for row in board.rows}
+    assert places == {"chosen": None, "one": 1, "two": 2}
     text = "\n".join(footers(board))
     assert "chosen on the test benchmarks (fw-lfw), so higher than it would be on others: chosen" in text
     assert "another recipe and choice of the epoch than one: chosen" in text
@@ -101,5 +101,5 @@ def test_one_digest_is_not_enough_to_rank_with_the_chosen(tmp_path: Path) -> Non
     chosen = made(planned(tmp_path / "a", CONSENT), tmp_path / "a", "chosen", 0.9)
     others = [r.model_copy(update={"row": name, "chosen_on": []}) for r in chosen for name in ("one", "two")]
     board = build([*chosen, *others])
-    ranks = {row.name: row.cells["fw-lfw/accuracy"].rank for row in board.rows}
-    assert ranks == {"chosen": None, "one": 1, "two": 1}
+    places = {row.name: row.cells["fw-lfw/accuracy"].place for row in board.rows}
+    assert places == {"chosen": None, "one": 1, "two": 2}

@@ -131,7 +131,7 @@ MISTAKES = {
         {"sampler": "dpm-solver++", "eta": 0.5},
         "rows.idiffface.settings",
         "eta 0.5",
-        "set eta to 0",
+        "set it to 0.0",
     ),
     "fit settings that contradict": (
         "models/ldm/settings",
