@@ -75,6 +75,7 @@ def made(plan: SuitePlan, folder: Path, name: str, accuracy: float) -> list[Resu
         "n": 200,
         "protocol": "p",
         "ranked": True,
+        "headline": True,
         "better": "higher",
         "title": "fw-lfw",
     }
