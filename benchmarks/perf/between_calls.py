@@ -37,8 +37,8 @@ from harness.diffusion.schedule import linear_schedule
 from harness.diffusion.unet import PUBLISHED_CONFIG, ConditionalUNet
 from harness.diffusion.vq import VQAutoencoder
 from harness.faces.faceset import ShardWriter
-from harness.planning.parts import demo_path
 from harness.provenance import processor
+from harness.store.shipped import demo_path
 from harness.store.weights import load_tensors, read_info
 from harness.testing.latent import tiny_model
 

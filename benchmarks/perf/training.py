@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.builtin.iresnet_net import IResNetwork
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +49,7 @@ from harness.store.artifacts import Manifest, Store, now
 from harness.training.arrays import FaceArray, decoded
 from harness.training.augment import image_keys, named, pil
 from harness.training.augment.randaugment import COUNT, OPERATIONS, STRONGEST, magnitudes
+from harness.training.backbones.iresnet import IResNetwork
 
 AUGMENTATIONS = ("flip", "flip+randaugment-4-16")
 SCALE, MARGIN, CLIP = 64.0, 0.35, 5.0  # of CosFace and of the gradients' norm. Source: methods 5.1, 5.2
