@@ -32,7 +32,7 @@ def test_an_iresnet_is_imported(tmp_path: Path) -> None:
     recognizer = build_recognizer("iresnet", IResNet, {"depth": 18}, Crop("raw", 112))
     import_recognizer(source, out, "iresnet", recognizer, TERMS)
     info = read_info(out)
-    assert (info.role, info.kind, info.settings) == ("recognizer", "iresnet", {"depth": 18})
+    assert (info.role, info.kind, info.settings) == ("recognizer", "iresnet", {"depth": 18, "se": False})
     assert (info.view, info.size_px, info.license, info.commercial_use) == ("raw", 112, TERMS.license, "no")
     origin = {"file": "backbone.pth", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
     assert info.provenance == {"imported": {"weights": origin}}
