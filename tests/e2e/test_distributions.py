@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from suites import run_suite
 Tiny = tuple[Path, subprocess.CompletedProcess[str]]
 
 
-def test_images_are_compared_with_the_person_of_their_context(tiny: Tiny) -> None:
-    workdir, _ = tiny
+def test_images_are_compared_with_the_person_of_their_context(tiny: Tiny, tmp_path: Path) -> None:
+    workdir = Path(shutil.copytree(tiny[0], tmp_path / "copy"))  # other tests count what lies in the shared one
     law = "dataset.contexts={use: authentic, source: world, recognizer: cond}"
     judging = "evaluate=[{use: distributions, judge: judge, source: world}]"
     changes = [part for each in ("name=people", law, judging) for part in ("--set", each)]
