@@ -63,7 +63,7 @@ def test_a_recognizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(InputError, match="iresnet: depth: Input should be 18, 50 or 100"):
-        build_recognizer("iresnet", IResNet, {"depth": 34}, Crop("arcface", 112))
+    with pytest.raises(InputError, match="iresnet: depth: Input should be 18, 34, 50 or 100"):
+        build_recognizer("iresnet", IResNet, {"depth": 35}, Crop("arcface", 112))
     with pytest.raises(InputError, match="iresnet: deep: Extra inputs"):
         build_recognizer("iresnet", IResNet, {"deep": 18}, Crop("arcface", 112))

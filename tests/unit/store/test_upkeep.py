@@ -83,7 +83,7 @@ def test_damage_is_found(workdir: Path, quick: bool) -> None:
 
 def test_what_no_result_rests_on_can_go(workdir: Path) -> None:
     before = artifacts(workdir)
-    assert unused(workdir, 0.0) == []
+    assert {held.place.split("/")[0] for held in unused(workdir, 0.0)} == {"decoded"}  # made again when it is needed
     shutil.rmtree(workdir / "results" / "kept" / "toy")
     said = harness("store", "gc", "--older-than", "0", "--workdir", workdir)
     assert "to free" in said
