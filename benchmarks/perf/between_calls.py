@@ -17,16 +17,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from rates import cpu_rate
 
 from harness.coding import encode_png, from_unit, pixel_digest
 from harness.components import Model, Run, SamplePlan
@@ -55,15 +53,9 @@ def build(network: str) -> LatentDiffusion:
     return LatentDiffusion.from_model(Model(info.kind, info.settings, load_tensors(path)))
 
 
-def cpu_ms(work: Callable[[], Any], images: int, repeats: int = 5) -> float:
-    """CPU milliseconds per image, median over repetitions after a warm-up."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return 1000 * statistics.median(seconds) / images
+def cpu_ms(work: Callable[[], object], images: int) -> float:
+    """CPU milliseconds per image, median over five repetitions after a warm-up."""
+    return 1000 / cpu_rate(work, images, repeats=5)
 
 
 @torch.no_grad()

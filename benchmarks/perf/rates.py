@@ -39,7 +39,7 @@ WORKERS = 2
 LIMIT_S = 12 * 60
 
 
-def cpu_rate(work: Callable[[], None], images: int, repeats: int = 3) -> float:
+def cpu_rate(work: Callable[[], object], images: int, repeats: int = 3) -> float:
     """Images per CPU second, median over repetitions after a warm-up."""
     work()
     seconds = []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.arrays import Doubles, Floats, Images, Ints
-from harness.builtin.separability import subset
+from harness.builtin.separability import affordable, judged
 from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 QUERIES = 1000  # synthetic images searched among the authentic ones, one per identity. Source: IDiff-Face's code
 NEIGHBORS = 5  # in the picture
 VARIATIONS = 8  # images of a person in the picture
-LARGE_SCORES = 200_000  # above this, a fifth of the bootstrap replicates
 _TITLES = {"synthetic": "SYN v SYN", "authentic": "REAL v REAL", "cross": "SYN v REAL"}
 # How each statistic is to be read.
 _SHOWN: dict[str, dict[str, Any]] = {
@@ -153,20 +152,14 @@ class Distributions(Evaluator):
             StageError: there is no genuine or no impostor pair among them.
         """
         faces: FaceSet = getattr(given, role)
-        chosen = subset(faces.identities, faces.samples, self.settings.max_identities, self.settings.max_per_identity)
-        labels = np.unique(faces.identities[chosen], return_inverse=True)[1].reshape(-1).astype(np.int64)
-        if len(np.unique(labels)) < 2 or np.bincount(labels).max() < 2:
-            raise StageError(
-                f"distributions: the {role} has {len(labels)} images of {len(np.unique(labels))} identities; "
-                "expected at least 2 identities, one of them with 2 images"
-            )
+        chosen, labels = judged(faces, self.settings, f"distributions: the {role}")
         return _Side(faces, chosen, unit_embeddings(given.judge, faces, run, chosen), labels)
 
     def _metrics(self, name: str, kind: _Kind, stats: Any, run: Run) -> list[Metric]:
         """Statistics of one kind of pairs; ``stats`` are pyeer's."""
         genuine, impostor = kind.scores
         whose, a, b = kind.owners[kind.genuine[0]], kind.owners[kind.impostor[0]], kind.right.labels[kind.impostor[1]]
-        replicates = self.settings.replicates // (5 if 2 * len(genuine) > LARGE_SCORES else 1)
+        replicates = affordable(self.settings.replicates, 2 * len(genuine))
         people, rng = int(kind.right.labels.max()) + 1, run.generator(f"distributions/bootstrap/{name}")
         sure = score_uncertainties(genuine, whose, impostor, a, b, people, rng, replicates)
         found = from_pyeer(stats)

@@ -56,15 +56,15 @@ class MarginTrainer(Trainer):
             StageError: fewer than two identities or images; the loss is not finite, or at chance after the warm-up.
             Stopped: the user asked to stop; a checkpoint is kept.
         """
+        from harness.training.arrays import readable
         from harness.training.loop import Loop
-        from harness.training.pixels import DecodedFaces
 
         backbone, head = backbone_class(self.settings.backbone), head_class(self.settings.head)
         backbone_settings, head_settings = self._settings_of_parts()
         return Loop(
             self.settings,
             given.dataset,
-            DecodedFaces(given.dataset, run),
+            readable(given.dataset, run),
             run,
             lambda crop: backbone(backbone_settings, crop),
             head(head_settings),

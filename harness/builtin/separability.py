@@ -113,10 +113,7 @@ class Separability(Evaluator):
     def evaluate(self, given: Given, run: Run) -> Report:
         """Judge the subset of the dataset."""
         dataset = given.dataset
-        limits = self.settings.max_identities, self.settings.max_per_identity
-        chosen = subset(dataset.identities, dataset.samples, *limits)
-        labels = np.unique(dataset.identities[chosen], return_inverse=True)[1].reshape(-1).astype(np.int64)
-        _check_counts(labels)
+        chosen, labels = judged(dataset, self.settings, "separability: the dataset")
         embeddings, spreads = _read(dataset, given.judge, chosen, labels, run)
         if not np.isfinite(embeddings).all():
             bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
@@ -147,7 +144,7 @@ class Separability(Evaluator):
             statistics, report = from_pyeer(theirs), pyeer_report({"separability": theirs})
         else:
             statistics, report = score_statistics(scores.genuine, scores.impostor), ""
-        replicates = self.settings.replicates // 5 if total > LARGE_SCORES else self.settings.replicates
+        replicates = affordable(self.settings.replicates, total)
         sure = score_uncertainties(
             scores.genuine,
             scores.genuine_identity,
@@ -187,6 +184,32 @@ class Separability(Evaluator):
             "flip": False,
             "crop": {"view": dataset.crop.view, "size_px": dataset.crop.size_px, "color": dataset.crop.color},
         }
+
+
+def judged(faces: FaceSet, settings: Any, who: str) -> tuple[Ints, Ints]:
+    """The faces that are judged: positions [N] of the first images of the first identities, and labels from 0 [N].
+
+    Args:
+        settings: with ``max_identities`` and ``max_per_identity``.
+        who: has these faces, for errors.
+
+    Raises:
+        StageError: there is no genuine or no impostor pair among them.
+    """
+    chosen = subset(faces.identities, faces.samples, settings.max_identities, settings.max_per_identity)
+    labels = np.unique(faces.identities[chosen], return_inverse=True)[1].reshape(-1).astype(np.int64)
+    sizes = np.bincount(labels) if len(labels) else np.zeros(0, int)
+    if len(sizes) < 2 or sizes.max() < 2:
+        raise StageError(
+            f"{who} has {len(labels)} images of {len(sizes)} identities; "
+            "expected at least 2 identities, one of them with 2 images"
+        )
+    return chosen, labels
+
+
+def affordable(replicates: int, scores: int) -> int:
+    """How many bootstrap replicates of so many scores are drawn."""
+    return replicates // 5 if scores > LARGE_SCORES else replicates
 
 
 def subset(identities: Ints, samples: Ints, max_identities: int, max_per_identity: int) -> Ints:
@@ -250,15 +273,6 @@ def _cross_pairs(starts: Ints, sizes: Ints, first: Ints, second: Ints) -> tuple[
 def _histogram(genuine: Ints, impostor: Ints) -> dict[str, NDArray[Any]]:
     """A table of the scores, for pictures of several rows."""
     return {"low": DRAWN_EDGES[:-1], "high": DRAWN_EDGES[1:], "genuine": genuine, "impostor": impostor}
-
-
-def _check_counts(labels: Ints) -> None:
-    sizes = np.bincount(labels) if len(labels) else np.zeros(0, int)
-    if len(sizes) < 2 or sizes.max() < 2:
-        raise StageError(
-            f"separability: the dataset has {len(labels)} images of {len(sizes)} identities; "
-            "expected at least 2 identities, one of them with 2 images"
-        )
 
 
 def _read(dataset: FaceSet, judge: Recognizer, chosen: Ints, labels: Ints, run: Run) -> tuple[Floats, Doubles]:

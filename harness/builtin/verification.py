@@ -18,11 +18,11 @@ from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
 from harness.errors import StageError
-from harness.faces.embedding import flipped_embeddings
+from harness.faces.embedding import pair_distances
 from harness.figures import pair_figures
 from harness.stats.intervals import PairIdentities, accuracy_uncertainty, tar_uncertainty
 from harness.stats.templates import points_at_most, points_table
-from harness.stats.verification import FARTHEST, fold_accuracies, rate_name, squared_distances
+from harness.stats.verification import FARTHEST, fold_accuracies, rate_name
 
 if TYPE_CHECKING:
     from harness.components.given import Given
@@ -60,24 +60,17 @@ class Verification(Evaluator):
 
     def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""
-        for name, (faces, pairs) in given.pairs.items():
-            _check_pairs(name, faces, pairs)
-        used = {name: np.unique(np.concatenate([pairs.a, pairs.b])) for name, (_, pairs) in given.pairs.items()}
-        progress = run.progress(sum(map(len, used.values())), "images")
+        listed = {name: _listed(name, faces, pairs) for name, (faces, pairs) in given.pairs.items()}
+        progress = run.progress(sum(len(np.union1d(pairs.a, pairs.b)) for _, pairs in given.pairs.values()), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
         tables: dict[str, dict[str, NDArray[Any]]] = {}
         for name, (faces, pairs) in given.pairs.items():
-            embeddings = flipped_embeddings(
-                given.recognizer, faces, self.settings.flip_test, progress.advance, used[name]
-            )
-            if not np.isfinite(embeddings).all():
-                bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
-                raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
-            table = listed_pairs(faces, pairs)
+            table = listed[name]
             distances = np.full(len(table["a"]), FARTHEST)  # lost pairs are behind the others
-            sides = (embeddings[np.searchsorted(used[name], side)] for side in (pairs.a, pairs.b))
-            distances[: len(pairs.a)] = squared_distances(*sides)
+            distances[: len(pairs.a)] = pair_distances(
+                name, given.recognizer, faces, pairs, self.settings.flip_test, progress.advance
+            )
             found, points = self._score(name, table, distances, not_found(faces, pairs.lost), run)
             metrics += found + list(found_faces(name, faces, pairs.lost))
             tables |= {f"{name}-pairs": table, f"{name}-operating-points": points}
@@ -108,15 +101,29 @@ class Verification(Evaluator):
         return metrics, points_table(points)
 
 
-def listed_pairs(faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
-    """Columns of the listed pairs: faces, identities, labels and folds; lost pairs come last, with the face -1."""
+def _listed(name: str, faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
+    """Columns of the listed pairs: faces, identities, labels and folds; lost pairs come last, with the face -1.
+
+    Raises:
+        StageError: they are no protocol, or name faces that are not there.
+    """
+    if not len(pairs.a):
+        raise StageError(f"{name}: there is no pair of which both faces were found")
+    highest = int(max(pairs.a.max(), pairs.b.max()))
+    if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
+        raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
     table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b}
     table |= {"identity_a": faces.identities[pairs.a], "identity_b": faces.identities[pairs.b]}
     table |= {"same": pairs.same, "fold": pairs.fold}
-    if not pairs.lost:
-        return table
-    lost = {"a": np.full(len(pairs.lost), -1), "b": np.full(len(pairs.lost), -1), **asdict(pairs.lost)}
-    return {name: np.concatenate([column, lost[name]]) for name, column in table.items()}
+    if pairs.lost:
+        lost = {"a": np.full(len(pairs.lost), -1), "b": np.full(len(pairs.lost), -1), **asdict(pairs.lost)}
+        table = {column: np.concatenate([values, lost[column]]) for column, values in table.items()}
+    genuine, count = int(table["same"].sum()), len(table["same"])
+    if genuine == 0 or genuine == count:
+        raise StageError(f"{name}: {genuine} genuine and {count - genuine} impostor pairs; expected both kinds")
+    if len(np.unique(table["fold"])) < 2:
+        raise StageError(f"{name}: {count} pairs lie in one fold; expected at least 2 folds")
+    return table
 
 
 def not_found(faces: FaceSet, lost: LostPairs | None) -> str:
@@ -134,17 +141,3 @@ def found_faces(name: str, faces: FaceSet, lost: LostPairs | None) -> Iterator[M
         shown: dict[str, Any] = {"title": f"{name} found", "unit": "fraction", "better": "higher", "headline": True}
         note = not_found(faces, lost)
         yield Metric(f"{name}/faces_found", len(faces) / count, count, benchmark=name, note=note, **shown)
-
-
-def _check_pairs(name: str, faces: FaceSet, pairs: PairSet) -> None:
-    if not len(pairs.a):
-        raise StageError(f"{name}: there is no pair of which both faces were found")
-    highest = int(max(pairs.a.max(), pairs.b.max()))
-    if highest >= len(faces) or min(pairs.a.min(), pairs.b.min()) < 0:
-        raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
-    listed = listed_pairs(faces, pairs)
-    genuine, count = int(listed["same"].sum()), len(listed["same"])
-    if genuine == 0 or genuine == count:
-        raise StageError(f"{name}: {genuine} genuine and {count - genuine} impostor pairs; expected both kinds")
-    if len(np.unique(listed["fold"])) < 2:
-        raise StageError(f"{name}: {count} pairs lie in one fold; expected at least 2 folds")

@@ -1,6 +1,6 @@
 """Unit embeddings of a face set's faces by a recognizer, as the evaluators of datasets need them.
 
-Letters: N faces, D embedding width.
+Letters: N faces, P pairs, D embedding width.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 
 from harness.arrays import Doubles, Floats, Ints
 from harness.errors import StageError
-from harness.stats.verification import flip_fused, unit
+from harness.stats.verification import flip_fused, squared_distances, unit
 
 if TYPE_CHECKING:
+    from harness.components.pairs import PairSet
     from harness.components.recognizer import Recognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
@@ -40,25 +41,35 @@ def unit_embeddings(recognizer: Recognizer, faces: FaceSet, run: Run, which: Int
     return out
 
 
-def flipped_embeddings(
+def pair_distances(
+    name: str,
     recognizer: Recognizer,
     faces: FaceSet,
+    pairs: PairSet,
     flip: bool = True,
     advance: Callable[[int], object] = lambda count: None,
-    which: Ints | None = None,
 ) -> Doubles:
-    """Unit embeddings of faces by position (default: all), float64 [N, D].
+    """Squared distances of the unit embeddings of pairs, float64 [P] in [0, 4]; only faces in a pair are embedded.
 
     Args:
-        flip: of the sum of plain and mirrored raw embeddings, the field's flip test.
+        name: of the protocol, for errors.
+        flip: embed the sum of plain and mirrored raw embeddings, the field's flip test.
         advance: told how many faces are done.
+
+    Raises:
+        StageError: some embeddings are not finite.
     """
+    used, places = np.unique(np.concatenate([pairs.a, pairs.b]), return_inverse=True)
     parts = [np.zeros((0, recognizer.width))]
-    for batch in faces.batches(_BATCH, which):
+    for batch in faces.batches(_BATCH, used):
         plain = recognizer.embed(batch.images)
         parts.append(flip_fused(plain, recognizer.embed(batch.images[:, :, ::-1])) if flip else unit(plain))
         advance(len(batch))
-    return np.concatenate(parts)
+    embeddings = np.concatenate(parts)
+    bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
+    if bad:
+        raise StageError(f"{name}: {bad} of {len(embeddings)} embeddings are not finite")
+    return squared_distances(embeddings[places[: len(pairs.a)]], embeddings[places[len(pairs.a) :]])
 
 
 def embedding_name(recognizer: Recognizer) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 
+from harness.arrays import Doubles
 from harness.errors import DataError
 from harness.reading.leaderboard import Board, Row
 from harness.reading.paired import read_table
@@ -17,6 +17,7 @@ from harness.report.numbers import Style, duration
 from harness.report.pictures import WIDTHS, Picture, embed
 from harness.report.table import images_per_second, sheet_names
 from harness.results import Result, StageRecord
+from harness.stats.templates import points_at_most
 
 PICTURE_BYTES = 1_000_000  # of all pictures of a page together, so that many rows stay below 5 MB
 _MOST_BYTES = 120_000  # of one picture
@@ -151,21 +152,20 @@ def _scores(folder: Path, first: Result) -> tuple[list[Chart], dict[str, str]]:
         name = metric.pairs.removesuffix("-pairs")
         areas = densities(genuine, impostor, f"{name}: densities of scores")
         charts.append(Chart(name, (areas, roc(genuine, impostor, f"{name}: ROC"))))
-        achieved |= _achieved(first, name, impostor)
+        achieved |= _achieved(first, name, genuine, impostor)
     return charts, achieved
 
 
-def _achieved(first: Result, benchmark: str, impostor: np.ndarray) -> Iterator[tuple[str, str]]:
+def _achieved(first: Result, benchmark: str, genuine: Doubles, impostor: Doubles) -> Iterator[tuple[str, str]]:
     """Of each true accept rate, the false accept rate that its threshold reaches."""
-    ranked = np.sort(impostor)[::-1]
     for metric in first.metrics:
         family, _, quantity = metric.name.rpartition("/")
         if family == benchmark and quantity.startswith("tar_at_far_"):
             target = quantity.removeprefix("tar_at_far_")
-            allowed = int(np.floor(float(target) * len(ranked) + 1e-9))
-            accepted = int((impostor > ranked[allowed]).sum()) if allowed < len(ranked) else len(ranked)
-            share = f"{accepted / len(ranked):.2g}"
-            yield metric.name, f"FAR reached {share} of {target}: {accepted:,} of {len(ranked):,} impostor pairs"
+            (point,) = points_at_most(genuine, impostor, [float(target)])
+            accepted = round(point.measured * len(impostor))
+            told = f"{accepted:,} of {len(impostor):,} impostor pairs"
+            yield metric.name, f"FAR reached {point.measured:.2g} of {target}: {told}"
 
 
 def _pictures(folder: Path, first: Result, drawn: set[str], share: int) -> Iterator[Picture]:

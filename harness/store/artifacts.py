@@ -69,9 +69,13 @@ class Artifact:
     folder: Path
     manifest: Manifest
 
-    def fault(self) -> str:
-        """In what it differs from what was made, read file by file; empty if it does not."""
-        return disk.fault(self.folder, self.manifest.files, _unsealed(self.folder))
+    def fault(self, read: bool = True) -> str:
+        """In what it differs from what was made, file by file; empty if it does not.
+
+        Args:
+            read: compare the bytes of files as well, beside their names and sizes.
+        """
+        return disk.fault(self.folder, self.manifest.files, _unsealed(self.folder), read)
 
 
 @dataclass

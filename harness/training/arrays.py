@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.arrays import Images
+from harness.arrays import Images, Ints
 from harness.coding import decode_image, pixel_digest
 from harness.components.run import Progress, Run
 from harness.errors import DataError, StageError, Stopped
@@ -36,6 +36,7 @@ _PNG = b"\x89PNG"
 DISK_SHARE = 0.25  # of the disk's free space (these files counted as free) that all of them may take
 GPU_SHARE = 0.4  # of a GPU's free memory that a dataset may take to be held there
 AHEAD = 3  # batches under way to a GPU while it computes
+UNREADABLE_SHARE = 0.001  # of the images; more of them stop a training
 _CHUNK = 1024  # faces decoded at a time
 _WAIT_S = 0.2  # between looks at an array that another process makes
 
@@ -46,10 +47,12 @@ class FaceArray:
     Args:
         pixels: uint8 [N, S, S, 3]; a mapped file, or memory.
         labels: class of each face from 0, int64 [N].
+        unreadable: positions of the faces that cannot be read, which are black; default: none.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, unreadable: Sequence[int] = ()) -> None:
         self.pixels, self.labels = pixels, labels
+        self.unreadable: Ints = np.array(unreadable, np.int64)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -135,6 +138,35 @@ def decoded(faces: FaceSet, run: Run) -> FaceArray:
             lock.release()
     progress.advance(len(faces) - progress.done)
     return FaceArray(torch.from_numpy(pixels), labels)
+
+
+def readable(faces: FaceSet, run: Run) -> FaceArray:
+    """As :func:`decoded`, for a dataset of which a few images are damaged: the array says which.
+
+    Raises:
+        StageError: more than ``UNREADABLE_SHARE`` of the images cannot be read, or the disk is full.
+        Stopped: as there.
+    """
+    try:
+        return decoded(faces, run)
+    except DataError:
+        return _with_gaps(faces)
+
+
+def _with_gaps(faces: FaceSet) -> FaceArray:
+    """All faces in memory, one by one, those that cannot be read as black ones."""
+    side = faces.crop.size_px
+    images = np.zeros((len(faces), side, side, 3), np.uint8)
+    bad: dict[int, DataError] = {}
+    for position in range(len(faces)):
+        try:
+            images[position] = faces.images([position])[0]
+        except DataError as error:
+            bad[position] = error
+    if len(bad) > UNREADABLE_SHARE * len(faces):
+        text = f"{len(bad)} of {len(faces)} images cannot be read, at most {UNREADABLE_SHARE:.1%} may"
+        raise StageError(f"margin trainer: {text}; the first: {next(iter(bad.values()))}")
+    return FaceArray(torch.from_numpy(images), torch.from_numpy(faces.labels), list(bad))
 
 
 def _opened(store: Store, key: str) -> Images | None:

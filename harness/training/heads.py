@@ -26,8 +26,8 @@ def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float) -> Ten
     return combined(cosines, labels, scale, 1.0, margin, 0.0)
 
 
-def combined(cosines: Tensor, labels: Tensor, scale: float, m1: float, m2: float, m3: float) -> Tensor:
-    """s (cos(m1 theta + m2) - m3). Source: ArcFace, arXiv 1801.07698, equation 4."""
+def combined(cosines: Tensor, labels: Tensor, scale: float, m1: float, m2: float | Tensor, m3: float) -> Tensor:
+    """s (cos(m1 theta + m2) - m3), m2 of all images or of each, [B]. Source: ArcFace, arXiv 1801.07698, equation 4."""
     return scale * _at_true_class(cosines, labels, torch.cos(m1 * _angles(cosines, labels) + m2) - m3)
 
 
@@ -50,7 +50,7 @@ def adaface(
 
 def elastic_arc(cosines: Tensor, labels: Tensor, scale: float, margins: Tensor) -> Tensor:
     """s cos(theta + m_i), every image with a margin of its own, [B]. Source: ElasticFace, arXiv 2109.09416."""
-    return scale * _at_true_class(cosines, labels, torch.cos(_angles(cosines, labels) + margins))
+    return combined(cosines, labels, scale, 1.0, margins, 0.0)
 
 
 def elastic_cos(cosines: Tensor, labels: Tensor, scale: float, margins: Tensor) -> Tensor:

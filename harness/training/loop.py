@@ -12,9 +12,9 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from harness.components.recognizer import Recognizer, TrainableRecognizer
     from harness.components.run import Run
     from harness.faces.faceset import FaceSet
-    from harness.training.pixels import Pixels
+    from harness.training.arrays import FaceArray
 
 LOG_EVERY_STEPS = 10
 CHECKPOINT_S = 600.0  # between checkpoints; one is kept at every end of an epoch too
@@ -61,7 +61,7 @@ def flip_and_scale(x: Tensor, settings: MarginSettings, generator: torch.Generat
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images, before augmentation: which they are, their pixels uint8 [B, 3, S, S] and keys int64 [B]."""
+    """One step's images before augmentation: which, their pixels uint8 [B, 3, S, S] on the device, keys int64 [B]."""
 
     step: int
     which: Ints
@@ -89,7 +89,7 @@ class Loop:
     Args:
         settings: the recipe.
         dataset: its kept faces are trained on.
-        pixels: the same faces as arrays.
+        pixels: the same faces, decoded.
         run: seed, device, progress and checkpoints.
         backbone: makes the recognizer that is trained, with random weights, for a crop.
         head: turns cosines into logits.
@@ -103,7 +103,7 @@ class Loop:
         self,
         settings: MarginSettings,
         dataset: FaceSet,
-        pixels: Pixels,
+        pixels: FaceArray,
         run: Run,
         backbone: Callable[[Crop], TrainableRecognizer],
         head: Head,
@@ -114,11 +114,11 @@ class Loop:
         self.ranks = Ranks(settings.devices, self.device)
         self.sets: selection.Sets = benchmarks or {}
         self.used = self._used(dataset)
-        labels = pixels.labels[self.used]
+        labels = dataset.labels[self.used]
         self.classes = len(np.unique(labels))
         if self.classes < 2:
             raise StageError(f"margin trainer: {len(labels)} images of {self.classes} identities; expected 2 or more")
-        self.label_of = torch.from_numpy(np.searchsorted(np.unique(labels), pixels.labels))
+        self.label_of = torch.from_numpy(np.searchsorted(np.unique(labels), dataset.labels))
         self.batch = min(settings.batch_size, len(labels) // settings.devices * settings.devices)
         self.steps_per_epoch = len(labels) // self.batch
         self.steps = settings.epochs * self.steps_per_epoch
@@ -148,7 +148,7 @@ class Loop:
         used = np.setdiff1d(np.arange(len(self.pixels)), self.pixels.unreadable)
         if self.settings.select == "held-out":
             random = self.run.generator("margin/held-out")
-            out = selection.held_out(self.pixels.labels[used], self.settings.held_out, random)
+            out = selection.held_out(dataset.labels[used], self.settings.held_out, random)
             self.sets, used = selection.held_out_pairs(dataset, used[out], random), used[~out]
         return used
 
@@ -217,9 +217,7 @@ class Loop:
 
     def _inputs(self, batch: Batch) -> Tensor:
         """The augmented images, float [B, 3, S, S] in [-1, 1]."""
-        images = batch.images.to(self.device, non_blocking=True)
-        if self.augment is not None:
-            images = self.augment(images, batch.keys)
+        images = batch.images if self.augment is None else self.augment(batch.images, batch.keys)
         x = images.float() / 127.5 - 1
         if self.augment is None:
             generator = torch.Generator().manual_seed(self._seed(f"augment/{batch.step}"))
@@ -289,28 +287,20 @@ class Loop:
                     yield step, which, keys[which]
 
     def _fetched(self, first: int) -> Iterator[Batch]:
-        """Batches with their pixels; while one is trained on, the next is read."""
+        """Batches with their pixels, on the device."""
         waited_s, since = 0.0, time.perf_counter()
-        with ThreadPoolExecutor(1) as pool:
-            order = self._order(first)
-            coming = next(order, None)
-            reading = None if coming is None else pool.submit(self._read, coming[1])
-            while coming is not None and reading is not None:
-                (step, which, keys), asked = coming, time.perf_counter()
-                images = reading.result()
-                waited_s += time.perf_counter() - asked
-                coming = next(order, None)
-                reading = None if coming is None else pool.submit(self._read, coming[1])
-                yield Batch(step, which, images, keys)
-                if (step + 1) % self.steps_per_epoch == 0:
-                    seconds = time.perf_counter() - since
-                    self.run.log("images_per_second", self.steps_per_epoch * self.batch / seconds, step + 1)
-                    self.run.log("share_waiting_for_data", waited_s / seconds, step + 1)
-                    waited_s, since = 0.0, time.perf_counter()
-
-    def _read(self, which: Ints) -> Tensor:
-        images = self.pixels.batch(which)
-        return images.pin_memory() if self.device.type == "cuda" else images
+        order, ahead = tee(self._order(first))
+        pixels = self.pixels.batches((torch.from_numpy(which) for _, which, _ in ahead), self.run.device)
+        for step, which, keys in order:
+            asked = time.perf_counter()
+            images = next(pixels)
+            waited_s += time.perf_counter() - asked
+            yield Batch(step, which, images, keys)
+            if (step + 1) % self.steps_per_epoch == 0:
+                seconds = time.perf_counter() - since
+                self.run.log("images_per_second", self.steps_per_epoch * self.batch / seconds, step + 1)
+                self.run.log("share_waiting_for_data", waited_s / seconds, step + 1)
+                waited_s, since = 0.0, time.perf_counter()
 
     def _seed(self, purpose: str) -> int:
         digest = hashlib.blake2b(f"{self.run.seed}/margin/{purpose}".encode(), digest_size=8).digest()

@@ -13,9 +13,9 @@ import numpy as np
 
 from harness.arrays import Bools, Ints
 from harness.errors import StageError
-from harness.faces.embedding import flipped_embeddings
+from harness.faces.embedding import pair_distances
 from harness.faces.pairing import pair_identities
-from harness.stats.verification import fold_accuracies, squared_distances
+from harness.stats.verification import fold_accuracies
 
 if TYPE_CHECKING:
     from harness.components.pairs import PairSet
@@ -65,13 +65,10 @@ def held_out_pairs(faces: FaceSet, positions: Ints, random: np.random.Generator)
 
 def accuracies(recognizer: Recognizer, sets: Sets) -> dict[str, float]:
     """Ten-fold accuracy with the flip test on every set, as ``verification`` measures it."""
-    found = {}
-    for name, (faces, pairs) in sets.items():
-        used, places = np.unique(np.concatenate([pairs.a, pairs.b]), return_inverse=True)
-        embeddings = flipped_embeddings(recognizer, faces, which=used)
-        first, second = embeddings[places[: len(pairs.a)]], embeddings[places[len(pairs.a) :]]
-        found[name] = fold_accuracies(squared_distances(first, second), pairs.same, pairs.fold).mean
-    return found
+    return {
+        name: fold_accuracies(pair_distances(name, recognizer, faces, pairs), pairs.same, pairs.fold).mean
+        for name, (faces, pairs) in sets.items()
+    }
 
 
 def mean(found: Mapping[str, float]) -> float:

@@ -71,7 +71,7 @@ def spoil(faces: FaceSet, positions: list[int]) -> FaceSet:
 def test_few_unreadable_images_are_counted_and_left_out(
     make_faces: MakeFaces, colored: Colored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.training.pixels.UNREADABLE_SHARE", 0.03)
+    monkeypatch.setattr("harness.training.arrays.UNREADABLE_SHARE", 0.03)
     logged: dict[str, float] = {}
 
     def emit(kind: str, data: dict[str, Any]) -> None:

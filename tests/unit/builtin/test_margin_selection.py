@@ -15,6 +15,7 @@ from harness.components import Given, PairSet, Recognizer, Run
 from harness.errors import StageError, Stopped
 from harness.faces.faceset import FaceSet
 from harness.training import loop, selection
+from harness.training.arrays import FaceArray
 from harness.training.settings import MarginSettings
 
 MakeFaces = Callable[..., FaceSet]
@@ -51,11 +52,11 @@ def faces(make_faces: MakeFaces) -> FaceSet:
 def test_held_out_identities_are_not_trained_on(faces: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
     validated: set[int] = set()
-    read, measure = loop.Loop._read, selection.accuracies
+    read, measure = FaceArray.batch, selection.accuracies
 
-    def reads(self: loop.Loop, which: np.ndarray) -> torch.Tensor:
-        seen.update(faces.identities[which].tolist())
-        return read(self, which)
+    def reads(self: FaceArray, indices: torch.Tensor) -> torch.Tensor:
+        seen.update(faces.identities[indices.numpy()].tolist())
+        return read(self, indices)
 
     def measures(recognizer: Recognizer, sets: selection.Sets) -> dict[str, float]:
         ((_, pairs),) = sets.values()
@@ -63,7 +64,7 @@ def test_held_out_identities_are_not_trained_on(faces: FaceSet, monkeypatch: pyt
         assert not recognizer.network.training, "evaluation mode"
         return measure(recognizer, sets)
 
-    monkeypatch.setattr(loop.Loop, "_read", reads)
+    monkeypatch.setattr(FaceArray, "batch", reads)
     monkeypatch.setattr(selection, "accuracies", measures)
     train(faces, Run(0), epochs=2, select="held-out")
     assert len(validated) == 20, "at least two a fold"

@@ -1,4 +1,4 @@
-"""A tiny latent diffusion model with random weights, and contexts for it."""
+"""What the tests of several methods share: a tiny latent diffusion model with random weights, and contexts for it."""
 
 from __future__ import annotations
 
