@@ -35,7 +35,7 @@ check: lint
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
 
-# Kills, power cuts and several devices: minutes each, and run by CI after the others.
+# Kills, power cuts, whole runs side by side, several devices: minutes each, and run by CI after the others.
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 

@@ -39,6 +39,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process(suite: Path, capfd: pytest.CaptureFixture[str]) -> None:
     first = harness.run(suite, only=["plain"], workers=1)
     assert [(result.row, result.status) for result in first] == [("plain", "done")]

@@ -126,6 +126,7 @@ def test_killed_at_drawn_moments(seed, tiny, tmp_path):
     assert not list((tmp_path / "store" / ".building").glob("*"))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(tiny, tmp_path):
     processes = [_start(tmp_path), _start(tmp_path)]
     assert [process.wait(timeout=1200) for process in processes] == [0, 0]

@@ -48,6 +48,7 @@ def peak(folder: Path, images: int) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_ten_times_the_images_take_no_more_memory(tmp_path: Path) -> None:
     few, many = peak(tmp_path / "few", FEW), peak(tmp_path / "many", MANY)
     assert many <= 1.1 * few

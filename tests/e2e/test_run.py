@@ -86,6 +86,7 @@ def test_sheets_and_histograms_lie_beside_the_results(tiny):
         assert all((folder / name).stat().st_size > 0 for name in result.figures + result.tables)
 
 
+@pytest.mark.slow
 def test_one_worker_and_reversed_shards_give_the_same_contents(tiny, tmp_path, monkeypatch):
     from harness.engine import Engine
     from harness.planning.planner import plan_suite
@@ -114,6 +115,7 @@ def test_a_failure_before_until_is_told(tmp_path):
     assert "error: authentic seed 0: generate (authentic): " in done.stderr
 
 
+@pytest.mark.slow
 def test_too_few_aligned_faces_fail_the_row_and_not_the_others(tmp_path):
     overrides = ["--set", "rows.toy.aligner=mtcnn", "--only", "toy", "--only", "authentic"]
     overrides += ["--set", "rows.toy.settings.spread=1.0", "--set", "dataset.spare.images=0"]
