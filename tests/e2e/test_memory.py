@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 # A whole generate stage in one process, as a worker does it. Prints its peak resident memory in bytes.
 STAGE = """
 import resource, sys
 from pathlib import Path
+
+import pytest
 from harness.builtin.unconditional import Unconditional
 from harness.stages.phases import run_phase
 from harness.components import Given
