@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Unit tests with servers, studies or trainings, which `make check` leaves to `make test`.
 LATER := benchmarks tracking diffusion builtin/test_margin.py data/test_bombs.py test_golden_dir.py test_engine.py
 COVERAGE := 90  # percent of lines, the least that passes
+# Two processes share the tests; each takes whole files, and one all of tests/e2e (tests/conftest.py).
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3 plugins/idperturb plugins/dlib
 SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 
@@ -33,7 +35,7 @@ check: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit tests/contract -m "not slow" $(LATER:%=--ignore=tests/unit/%)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(TWO) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
 
 # Kills, power cuts, whole runs side by side, several devices: minutes each, and run by CI after the others.
 slow: install

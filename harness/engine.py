@@ -88,6 +88,7 @@ class Engine:
         self.waiting: dict[StageId, _Wait] = {}
         self.ending: dict[StageId, tuple[FileLock, int]] = {}  # failed stages whose other shards still run
         self.wanted: dict[StageId, Stage] = {}
+        self.missing: set[StageId] = set()  # those of them that were not in the store at the start
         self.results: list[Result] = []
         self.warned: set[tuple[str, str]] = set()  # stage and text of what gates said
 
@@ -99,12 +100,13 @@ class Engine:
             StageError: a stage failed in a run that ends before the rows' results, which would tell of it.
         """
         self._keep_suite()
-        self.events.tell("suite_started", plan=self.plan, workdir=self.workdir)
         for row in self.rows:
             for stage in row.stages:
                 for needed in self.plan.ancestors(stage) if self.until else [stage]:
                     if not self.until or STAGES.index(needed.kind) <= STAGES.index(self.until):
                         self._want(needed)
+        told = {"missing": frozenset(self.missing), "workers": self.pool.size}
+        self.events.tell("suite_started", plan=self.plan, workdir=self.workdir, **told)
         pending = list(self.rows)
         try:
             while pending and not self._complete(pending):
@@ -137,16 +139,13 @@ class Engine:
     # --- what is wanted -----------------------------------------------------------------------------------------------
 
     def _want(self, stage: Stage) -> None:
-        """Ask for a stage; what it needs is asked for only when it is not in the store, or is read together with it."""
-        if stage.id in self.wanted:
-            return
-        missing = self._find(stage) is None
-        for role, parent in stage.parents.items():
-            if missing or role in stage.lasting:
-                self._want(self.plan.stages[parent])
-        for gate in self.plan.gates.get(stage.id, {}):
-            self._want(self.plan.stages[gate])
-        self.wanted[stage.id] = stage
+        self.plan.want(stage, self._is_there, self.wanted)
+
+    def _is_there(self, stage: Stage) -> bool:
+        there = self._find(stage) is not None
+        if not there:
+            self.missing.add(stage.id)
+        return there
 
     def _find(self, stage: Stage) -> Artifact | None:
         """The artifact of a stage; a damaged manifest is as good as none."""

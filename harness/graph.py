@@ -7,7 +7,7 @@ workers, the result files and the events read them. Nothing heavy is imported he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -297,6 +297,23 @@ class SuitePlan:
     def labels(self) -> list[str]:
         """What the stages are called, in order."""
         return [stage.label for stage in self.stages.values()]
+
+    def want(self, stage: Stage, there: Callable[[Stage], bool], wanted: dict[StageId, Stage]) -> None:
+        """Add a stage to those wanted; what it needs only where it is not there, or is read together with it.
+
+        Args:
+            there: whether a stage's artifact is in the store.
+            wanted: grows; parents come before what needs them.
+        """
+        if stage.id in wanted:
+            return
+        missing = not there(stage)
+        for role, parent in stage.parents.items():
+            if missing or role in stage.lasting:
+                self.want(self.stages[parent], there, wanted)
+        for gate in self.gates.get(stage.id, {}):
+            self.want(self.stages[gate], there, wanted)
+        wanted[stage.id] = stage
 
     def ancestors(self, stage: Stage) -> Iterator[Stage]:
         """The stage and all it depends on."""

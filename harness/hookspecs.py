@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.graph import SuitePlan
+    from harness.graph import StageId, SuitePlan
     from harness.results import Result, StageRecord
 
 PROJECT = "facegen_harness"
@@ -94,8 +94,11 @@ def register_evaluators(register: Register) -> None:
 
 
 @hookspec
-def suite_started(plan: SuitePlan, workdir: Path) -> None:
-    """A run begins: the plan is valid and nothing has been built yet. Called in the coordinating process."""
+def suite_started(plan: SuitePlan, workdir: Path, missing: frozenset[StageId], workers: int) -> None:
+    """A run begins: the plan is valid and nothing has been built yet. Called in the coordinating process.
+
+    ``missing`` are the stages that it has to build, by at most so many ``workers`` at a time.
+    """
 
 
 @hookspec

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from harness.arrays import Doubles
 from harness.errors import DataError
+from harness.reading.durations import duration
 from harness.reading.leaderboard import Board, Row
 from harness.reading.paired import read_table
 from harness.report.charts import curves, densities, roc
-from harness.report.numbers import Style, duration
+from harness.report.numbers import Style
 from harness.report.pictures import WIDTHS, Picture, embed
 from harness.report.table import images_per_second, sheet_names
 from harness.results import Result, StageRecord

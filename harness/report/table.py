@@ -10,13 +10,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from harness.reading.durations import duration
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.ranks import order, rank
 from harness.reading.recipes import short
 from harness.reading.tables import headlines
 from harness.report.charts import Scale, interval_bar
-from harness.report.numbers import Style, duration, unit
+from harness.report.numbers import Style, unit
 from harness.results import Result
 
 MOST_NAMED = 6  # rows that a finding names

@@ -103,7 +103,7 @@ class Pool:
         self._context.set_forkserver_preload([preload] if preload else [])
         self._stop = self._context.Event()
         self._guard = Guard()
-        self._count, self._on_event, self._stall_s = count, on_event, stall_s
+        self.size, self._on_event, self._stall_s = count, on_event, stall_s
         self._memory = memory_bytes or int(MEMORY_SHARE * machine_memory())
         self._looked = 0.0
         self._queue: deque[Task] = deque()
@@ -167,7 +167,7 @@ class Pool:
         own = next((worker for worker in idle if worker.owner == owner), None)
         if own is not None:
             return own
-        if len(self._workers) >= self._count:
+        if len(self._workers) >= self.size:
             if not idle:
                 return None
             end_group(idle[0].process.pid)

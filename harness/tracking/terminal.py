@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import shlex
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from harness.graph import SuitePlan
+    from harness.graph import StageId, SuitePlan
+    from harness.planning.forecast import TimeLeft
 
 INTERVAL_S = 20.0  # plain lines: at most one per stage in this time, unless
 FRACTION = 0.25  # this much of the stage was done since the last one
@@ -58,14 +60,20 @@ class Terminal:
         self._running: dict[str, _Running] = {}
         self._total = self._finished = self._cached = 0
         self._started = 0.0
+        self._left: TimeLeft | None = None
 
     @hookimpl
-    def suite_started(self, plan: SuitePlan, workdir: Path) -> None:
-        """Say what is about to run."""
+    def suite_started(self, plan: SuitePlan, workdir: Path, missing: frozenset[StageId], workers: int) -> None:
+        """Say what is about to run, and how long it will take if that is known."""
+        from harness.planning.forecast import TimeLeft
+
         self._started, self._total = self._clock(), len(plan.labels)
         self._finished = self._cached = 0
         rows, seeds, stages = (_count(len(x), w) for x, w in _sizes(plan))
         self._say(f"{plan.suite.name}: {rows}, {seeds}, {stages}; in {workdir}")
+        self._left = TimeLeft(plan, workdir, missing, workers)
+        if missing:
+            self._say(f"time: {self._left.words()}")
         if self._err.is_terminal:
             self._progress = _bars(self._err)
             self._progress.start()
@@ -98,6 +106,8 @@ class Terminal:
         if state is not None and self._progress is not None:
             self._progress.remove_task(state.bar)
         self._cached += record.cached
+        if self._left is not None:
+            self._left.finished(record)
         if record.cached and self._cached > MAX_CACHED_LINES:
             return
         rejected = f", {record.rejected:,} rejected" if record.rejected else ""
@@ -114,10 +124,14 @@ class Terminal:
 
     @hookimpl
     def row_finished(self, result: Result, folder: Path) -> None:
-        """Say so if a row failed; rows that are done appear on the leaderboard."""
+        """One line: what the row reached, or why it failed; and what is left of the time."""
+        name = f"row {result.row}, seed {result.seed}"
         if result.status == "failed":
             reason = result.error.splitlines()[0] if result.error else "no reason given"
-            self._say(f"row {result.row}, seed {result.seed}: FAILED: {reason}", style="red")
+            self._say(f"{name}: FAILED: {reason}", style="red")
+            return
+        left = "" if self._left is None or not self._left.missing else f"; {self._left.words()}"
+        self._say(f"{name}: {', '.join(_headlines(result)) or 'done'}{left}", style="bold")
 
     @hookimpl
     def suite_finished(self, plan: SuitePlan, workdir: Path, results: list[Result]) -> None:
@@ -178,6 +192,18 @@ class Terminal:
             self._progress = None
             atexit.unregister(self._stop)
         self._running.clear()
+
+
+def _headlines(result: Result) -> Iterator[str]:
+    """The headline metrics of a result, where an average has members the average alone."""
+    from harness.reading.metrics import describe
+
+    known = describe([result])
+    for about in known.values():
+        if about.headline and about.better != "neither" and about.average not in known:
+            found = [metric.value for name in about.members or [about.name] if (metric := result.metric(name))]
+            sign = " %" if about.unit == "fraction" else ""
+            yield f"{about.title} {about.number(statistics.fmean(found))}{sign}"
 
 
 def _print(console: Console, line: str, style: str = "") -> None:

@@ -173,7 +173,7 @@ def test_two_plugins_of_one_name(environment: Environment) -> None:
     environment.add("same", offers("b"), distribution="dist-second")
     registry = Registry()
     assert [(p.distribution, bool(p.error)) for p in registry.plugins] == [("dist-first", False), ("dist-second", True)]
-    registry.manager.hook.suite_started(plan=None, workdir=None)
+    registry.manager.hook.suite_started(plan=None, workdir=None, missing=frozenset(), workers=1)
     assert calls == ["first"], "the one that came first keeps its hooks"
     assert set(registry.names["generators"]) == {"a"}
 

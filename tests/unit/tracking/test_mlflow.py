@@ -197,7 +197,7 @@ def test_the_event_plugin_leaves_nothing_for_sync(workdir: Path, make: Make, put
     manager.register(MlflowTracking())
     manager.check_pending()
     result = make()
-    manager.hook.suite_started(plan=plan(), workdir=workdir)
+    manager.hook.suite_started(plan=plan(), workdir=workdir, missing=frozenset(), workers=1)
     end = time.monotonic() + 30
     while not (seen := runs(workdir, kind="suite")) and time.monotonic() < end:
         time.sleep(0.1)

@@ -65,7 +65,7 @@ def record(**more: Any) -> StageRecord:
 
 def test_plain_lines_at_start_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     display = Display()
-    display.hook.suite_started(plan=plan(), workdir=tmp_path)
+    display.hook.suite_started(plan=plan(), workdir=tmp_path, missing=frozenset(), workers=1)
     for done in range(10_001):
         display.clock.now = done / 100
         display.hook.stage_progress(stage="generate toy", done=done, total=10_000, unit="images")
@@ -80,7 +80,7 @@ def test_plain_lines_at_start_now_and_then_and_at_the_end(tmp_path: Path) -> Non
 
 def test_a_fast_stage_gets_two_lines(tmp_path: Path) -> None:
     display = Display()
-    display.hook.suite_started(plan=plan(), workdir=tmp_path)
+    display.hook.suite_started(plan=plan(), workdir=tmp_path, missing=frozenset(), workers=1)
     for done in range(101):
         display.clock.now = done / 100
         display.hook.stage_progress(stage="train", done=done, total=100, unit="steps")
@@ -90,7 +90,7 @@ def test_a_fast_stage_gets_two_lines(tmp_path: Path) -> None:
 
 def test_a_thousand_cached_stages_are_counted(tmp_path: Path) -> None:
     display = Display()
-    display.hook.suite_started(plan=plan(1000), workdir=tmp_path)
+    display.hook.suite_started(plan=plan(1000), workdir=tmp_path, missing=frozenset(), workers=1)
     for number in range(1000):
         display.hook.stage_finished(stage=f"stage {number}", record=record(cached=True))
     display.hook.suite_finished(plan=plan(1000), workdir=tmp_path, results=[])
@@ -103,7 +103,7 @@ def test_a_thousand_cached_stages_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("total", [100, 0])
 def test_bars_on_a_terminal(tmp_path: Path, total: int) -> None:
     display = Display(terminal=True)
-    display.hook.suite_started(plan=plan(), workdir=tmp_path)
+    display.hook.suite_started(plan=plan(), workdir=tmp_path, missing=frozenset(), workers=1)
     for done in (0, 10, 20):
         display.hook.stage_progress(stage="fit ldm", done=done, total=total, unit="steps")
     assert display.plugin._progress is not None
@@ -120,7 +120,7 @@ def test_bars_on_a_terminal(tmp_path: Path, total: int) -> None:
 def test_the_end_shows_the_board_and_where_things_are(tmp_path: Path, workdir: Path, make: Make, put: Put) -> None:
     display = Display()
     results = [make(), make("broken", status="failed", error="no faces\nlong story", metrics=[], figures=[])]
-    display.hook.suite_started(plan=plan(), workdir=workdir)
+    display.hook.suite_started(plan=plan(), workdir=workdir, missing=frozenset(), workers=1)
     for result in results:
         display.hook.row_finished(result=result, folder=put(result))
     display.clock.now = 12.0
@@ -136,7 +136,7 @@ def test_the_end_shows_the_board_and_where_things_are(tmp_path: Path, workdir: P
 def test_a_damaged_file_does_not_hide_the_end(workdir: Path, make: Make, put: Put) -> None:
     display = Display()
     (put(make()) / "results.json").write_text("{")
-    display.hook.suite_started(plan=plan(), workdir=workdir)
+    display.hook.suite_started(plan=plan(), workdir=workdir, missing=frozenset(), workers=1)
     display.hook.suite_finished(plan=plan(), workdir=workdir, results=[make()])
     assert "no leaderboard: " in display.progress
     assert "harness ui" in display.printed
@@ -144,7 +144,7 @@ def test_a_damaged_file_does_not_hide_the_end(workdir: Path, make: Make, put: Pu
 
 def test_the_next_phase_of_a_stage_counts_anew() -> None:
     display = Display()
-    display.hook.suite_started(plan=plan(), workdir=Path("runs"))
+    display.hook.suite_started(plan=plan(), workdir=Path("runs"), missing=frozenset(), workers=1)
     for done, unit in (
         (0, "autoencoder steps"),
         (90, "autoencoder steps"),
@@ -159,7 +159,7 @@ def test_the_next_phase_of_a_stage_counts_anew() -> None:
 
 def test_names_are_text(workdir: Path, make: Make, put: Put) -> None:
     display = Display()
-    display.hook.suite_started(plan=plan(), workdir=workdir)
+    display.hook.suite_started(plan=plan(), workdir=workdir, missing=frozenset(), workers=1)
     display.hook.stage_progress(stage="fit \x1b[2J\n[red]x", done=0, total=9, unit="steps")
     display.hook.stage_warned(stage="a\u202e", text="b\x9bc\nd")
     result = make("toy", status="failed", error="\x1b]0;owned\x07\nmore", metrics=[], figures=[])
@@ -172,7 +172,7 @@ def test_names_are_text(workdir: Path, make: Make, put: Put) -> None:
 
 def test_bars_show_names_as_they_are() -> None:
     display = Display(terminal=True)
-    display.hook.suite_started(plan=plan(), workdir=Path("runs"))
+    display.hook.suite_started(plan=plan(), workdir=Path("runs"), missing=frozenset(), workers=1)
     display.hook.stage_progress(stage="fit \x1b[2J\x07", done=1, total=9, unit="steps")
     display.hook.suite_finished(plan=plan(), workdir=Path("runs"), results=[])
     assert r"fit \x1b[2J\x07" in display.progress
@@ -198,7 +198,7 @@ def test_an_output_that_fails_does_not_end_a_run(error: OSError, workdir: Path, 
     terminal = Terminal(*consoles)
     result = make()
     put(result)
-    terminal.suite_started(plan(), workdir)
+    terminal.suite_started(plan(), workdir, frozenset(), 1)
     terminal.stage_progress("fit", 1, 2, "steps")
     terminal.row_finished(result, workdir)
     terminal.suite_finished(plan(), workdir, [result])
@@ -216,7 +216,7 @@ workdir = Path({str(workdir)!r})
 results = [result for _, result in iterate_results(workdir)]
 plan = SimpleNamespace(suite=SimpleNamespace(name="demo", seeds=[0]), rows=["toy"], labels=["stage"])
 terminal = Terminal()
-terminal.suite_started(plan, workdir)
+terminal.suite_started(plan, workdir, frozenset(), 1)
 for _ in range(2000):
     terminal.stage_warned("stage", "much to say, so that a pipe is full" * 10)
 terminal.suite_finished(plan, workdir, results)
