@@ -13,7 +13,6 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from harness.reading.metrics import About, describe
 from harness.reading.published import PublishedRow, read_published
 from harness.results import FILE_NAME, SCHEMA, Dataset, MetricRecord, Result, iterate_results
 from harness.stats.comparison import MIN_SEEDS, SIGNIFICANCE
+from harness.stats.student import two_sided
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -183,15 +183,8 @@ def t_interval(values: Sequence[float]) -> Interval | None:
         return None
     mean = statistics.fmean(values)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = _t_quantile(count - 1) * spread / math.sqrt(count)
+    half = two_sided(count - 1, CONFIDENCE) * spread / math.sqrt(count)
     return Interval(mean - half, mean + half, "seeds", f"t, {CONFIDENCE:.0%}, {count} seeds")
-
-
-@cache
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def _nothing_found(workdir: Path, suite: str | None) -> str:

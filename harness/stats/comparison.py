@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.special import chdtri, ndtr, stdtrit
 
 from harness.arrays import Bools, Doubles
 
@@ -87,6 +86,8 @@ def cochran_cox(components: Sequence[tuple[float, int]], significance: float) ->
 
     Source: Cochran and Cox, Experimental Designs, 1950; Cochran, Biometrics 20, 1964.
     """
+    from scipy.special import stdtrit  # late: a board whose ranks were kept needs no SciPy
+
     total = sum(variance for variance, _ in components)
     if total <= 0:
         return 0.0
@@ -139,6 +140,9 @@ def detectable_difference(people_variance: float, seed_variance: float, identiti
         identities: I.
         seeds: S, at least 3.
     """
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, ndtr
+
     freedom = seeds - 1
     tails = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     observed = seed_variance * np.asarray(chdtri(freedom, tails)) / freedom
@@ -150,8 +154,6 @@ def detectable_difference(people_variance: float, seed_variance: float, identiti
     def shortfall(difference: float) -> float:
         found = ndtr((difference - half) / spread) + ndtr((-difference - half) / spread)
         return float(found.mean()) - POWER
-
-    from scipy.optimize import brentq
 
     return float(brentq(shortfall, 0.0, 4 * float(half.max()) + 4 * spread))
 
