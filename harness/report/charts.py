@@ -43,22 +43,20 @@ class Scale:
 
 
 def interval_bar(scale: Scale, value: float, bands: Sequence[tuple[str, float, float]], words: str) -> Markup:
-    """A value as a dot, with its intervals behind it.
+    """A value as a dot, with its intervals behind it: one element that the style sheet paints, since boards have many.
 
     Args:
         scale: of the column.
         value: the number.
-        bands: class of the line, lower and upper bound; the first lies at the bottom.
+        bands: name of the interval, ``p`` or ``s``, its lower and its upper bound.
         words: what is drawn, for those who do not see it.
     """
-    lines = Markup("").join(
-        Markup('<path class={} d="M{} 5H{}"/>').format(name, scale.at(low), scale.at(high))
-        for name, low, high in bands
-        if math.isfinite(low) and math.isfinite(high)
-    )
-    dot = Markup('<path class=d d="M{} 5h0"/>').format(scale.at(value)) if math.isfinite(value) else ""
-    body = Markup("<svg class=iv viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>{}{}</svg>")
-    return body.format(visible(words), lines, dot)
+    found = [("d", value)] if math.isfinite(value) else []
+    for name, low, high in bands:
+        if math.isfinite(low) and math.isfinite(high):
+            found += [(f"{name}0", low), (f"{name}1", high)]
+    places = ";".join(f"--{name}:{scale.at(bound)}%" for name, bound in found)
+    return Markup('<i class=iv role=img title="{}" style="{}"></i>').format(visible(words), places)
 
 
 def difference_bar(scale: Scale, value: float, bounds: tuple[float, float], margin: float | None, words: str) -> Markup:
@@ -67,7 +65,7 @@ def difference_bar(scale: Scale, value: float, bounds: tuple[float, float], marg
     line = Markup('<path class=z d="M{0} 0V10"/><path class=p d="M{1} 5H{2}"/>')
     drawn = line.format(scale.at(0.0), *map(scale.at, bounds))
     dot = Markup('<path class=d d="M{} 5h0"/>').format(scale.at(value))
-    head = Markup("<svg class='iv df' viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>")
+    head = Markup("<svg class=df viewBox='0 0 100 10' preserveAspectRatio=none role=img><title>{}</title>")
     return head.format(visible(words)) + band + drawn + dot + Markup("</svg>")
 
 

@@ -22,7 +22,7 @@ ROWS = {"good": 0.95, "near": 0.94, "poor": 0.7}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text of the table's cells by row."""
+    """Tags with their attributes, and the text of the table's cells by row, names of bars included."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -39,6 +39,8 @@ class Page(HTMLParser):
         if tag in ("td", "th") and self.rows:
             self.rows[-1].append("")
             self._inside = True
+        if tag == "i" and dict(attrs).get("role") == "img":  # a bar says in words what it shows
+            self.rows[-1][-1] += dict(attrs)["title"] or ""
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = self._inside and tag not in ("td", "th")
