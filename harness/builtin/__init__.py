@@ -21,6 +21,7 @@ def register_recognizers(register: Register) -> None:
     register("iresnet", "harness.builtin.iresnet:IResNet")
     register("ir", "harness.builtin.iresnet:IR")
     register("mobilefacenet", "harness.builtin.iresnet:MobileFaceNet")
+    register("facenet", "harness.builtin.facenet:FaceNet")
     register("timm", "harness.builtin.timm_models:Timm")
     register("onnx", "harness.builtin.onnx:ONNXRecognizer")
 
