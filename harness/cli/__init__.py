@@ -20,7 +20,7 @@ _COMMANDS = {
     "data": "data",
     "init": "init",
     "leaderboard": "leaderboard",
-    "plan": "run",
+    "plan": "plan",
     "plugins": "plugins",
     "report": "report",
     "run": "run",

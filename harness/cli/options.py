@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+suite_argument = click.argument("suite", type=click.Path(path_type=Path))
+set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value.")
+
 
 def workdir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--workdir``, the folder that holds everything a run makes; the command gets it as ``workdir: Path``."""

@@ -1,4 +1,4 @@
-"""`harness run` and `harness plan`."""
+"""`harness run`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from pathlib import Path
 import click
 
 import harness
-from harness.cli.options import workdir_option
+from harness.cli.options import set_option, suite_argument, workdir_option
 from harness.cli.signals import signals_raise
-from harness.errors import DataError
 from harness.graph import STAGES
-
-suite_argument = click.argument("suite", type=click.Path(path_type=Path))
-set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value.")
 
 
 @click.command()
@@ -68,28 +64,3 @@ def run(
         click.echo("stopped; run the same command again and it goes on from here", err=True)
         sys.exit(1)
     sys.exit(1 if any(result.status == "failed" for result in results) else 0)
-
-
-@click.command()
-@suite_argument
-@workdir_option
-@set_option
-def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
-    """Check a SUITE without running it: its stages, which of them are in the store, and what it can detect."""
-    from harness.reading.power import describe
-    from harness.store.artifacts import Store
-
-    planned = harness.plan(suite, set=overrides)
-    store = Store(workdir / "store")
-    there = 0
-    for stage in planned.stages.values():
-        try:
-            state = "cached " if store.find(*stage.id) else "missing"
-        except DataError:
-            state = "damaged"
-        there += state == "cached "
-        click.echo(f"{state}  {stage.kind:9} {stage.key}  {stage.label}")
-    rows = len(planned.rows)
-    click.echo(f"{rows} rows x {len(planned.suite.seeds)} seeds, {len(planned.stages)} stages, {there} of them cached")
-    for line in describe(planned.suite, workdir):
-        click.echo(line)

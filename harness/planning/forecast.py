@@ -123,12 +123,15 @@ class TimeLeft:
     Args:
         missing: the stages that have to be built.
         workers: how many are built at a time.
+        rates: of the workdir's store, where they were read already.
     """
 
-    def __init__(self, plan: SuitePlan, workdir: Path, missing: Iterable[StageId], workers: int) -> None:
+    def __init__(
+        self, plan: SuitePlan, workdir: Path, missing: Iterable[StageId], workers: int, rates: Rates | None = None
+    ) -> None:
         self.missing = set(missing)
         self._plan, self._store, self._workers = plan, Store(workdir / "store"), workers
-        self._rates = Rates.of(self._store)
+        self._rates = rates or Rates.of(self._store)
 
     def finished(self, record: StageRecord) -> None:
         """A stage has ended; those like it will take as long."""
@@ -139,7 +142,8 @@ class TimeLeft:
     def words(self) -> str:
         """How long it will take, as far as that is known."""
         found = forecast(self._plan, self.missing, self._rates)
+        wall = duration(found.wall(self._workers))
         if not found.unknown:
-            return f"about {duration(found.wall(self._workers))} left"
+            return f"about {wall}"
         new = f"{len(found.unknown)} of {len(self.missing)} stages are like none that was built here"
-        return f"at least {duration(found.wall(self._workers))} left; {new}" if found.seconds else f"not known: {new}"
+        return f"at least {wall} ({new})" if found.seconds else f"not known ({new})"

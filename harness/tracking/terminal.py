@@ -130,7 +130,7 @@ class Terminal:
             reason = result.error.splitlines()[0] if result.error else "no reason given"
             self._say(f"{name}: FAILED: {reason}", style="red")
             return
-        left = "" if self._left is None or not self._left.missing else f"; {self._left.words()}"
+        left = "" if self._left is None or not self._left.missing else f"; time left: {self._left.words()}"
         self._say(f"{name}: {', '.join(_headlines(result)) or 'done'}{left}", style="bold")
 
     @hookimpl

@@ -107,7 +107,7 @@ def test_the_plan_says_what_is_damaged(workdir):
         command("plan", str(TINY)), env=environment(workdir), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    assert sum(line.startswith("damaged  generate") for line in done.stdout.splitlines()) == 1
+    assert sum(line.startswith("  damaged  generate") for line in done.stdout.splitlines()) == 1
 
 
 def test_damage_under_construction_is_built_over(workdir, tiny):

@@ -59,8 +59,8 @@ def disk(tmp_path: Path) -> Path:
 def keys(workdir: Path, *options: str) -> dict[str, tuple[str, str]]:
     """Kind and key of every stage by its label."""
     done = subprocess.run(command("plan", str(TINY), *options), capture_output=True, text=True, check=True)
-    lines = (line.split(maxsplit=3) for line in done.stdout.splitlines() if line.startswith("missing "))
-    return {label: (kind, key) for _, kind, key, label in lines}
+    lines = (line.split(maxsplit=3) for line in done.stdout.splitlines() if line.startswith("  missing "))
+    return {label.partition("  (")[0]: (kind, key) for _, kind, key, label in lines}
 
 
 def stop(run: subprocess.Popen[str], number: int) -> None:

@@ -86,7 +86,7 @@ def test_chains_wait_and_other_work_is_shared(plan: Any, rates: Rates) -> None:
 
 def test_a_run_learns_as_it_goes(plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = TimeLeft(plan, tmp_path, [FIT.id, SLOW.id], workers=1)
-    assert left.words() == "not known: 2 of 2 stages are like none that was built here"
+    assert left.words() == "not known (2 of 2 stages are like none that was built here)"
     known = {FIT.id: made("fit", "ldm", 60.0, dict(FIT.told)), SLOW.id: made("generate", "toy", 150.0, {}, {})}
     monkeypatch.setattr(
         Store, "find", lambda self, kind, key: SimpleNamespace(manifest=known[StageId(kind, key)], folder=None)
@@ -94,7 +94,7 @@ def test_a_run_learns_as_it_goes(plan: Any, tmp_path: Path, monkeypatch: pytest.
     left.finished(StageRecord(kind="fit", key="f", content="", seconds=60.0))
     assert left.missing == {SLOW.id}
     left.missing.add(FIT.id)
-    assert left.words() == "at least 1.0 min left; 1 of 2 stages are like none that was built here"
+    assert left.words() == "at least 1.0 min (1 of 2 stages are like none that was built here)"
     left.finished(StageRecord(kind="fit", key="f", content="", seconds=60.0, cached=True))
     left.finished(StageRecord(kind="generate", key="g", content="", seconds=60.0))
-    assert left.words() == "about 0 s left"
+    assert left.words() == "about 0 s"
