@@ -72,7 +72,8 @@ def _line(stage: Stage, store: Store, rates: Rates) -> tuple[str, str]:
     except DataError:
         artifact, state = None, "damaged"
     if artifact is not None:
-        images, seconds, about = artifact.manifest.counts.get("images", 0), artifact.manifest.seconds, ""
+        images, about = artifact.manifest.counts.get("images", 0), ""
+        seconds: float | None = artifact.manifest.seconds
     else:
         images, seconds, about = _images(stage), rates.seconds(stage), "about "
     facts = [f"{images:,} images"] if images else []
