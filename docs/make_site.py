@@ -42,7 +42,9 @@ def on_files(files: Files, config: Any) -> Files:
     linked = {target(page, link) for page in pages for link in LINK.findall(page.read_text(encoding="utf-8"))}
     for path in sorted(beside | {path for path in linked if path and not path.is_relative_to(DOCS)}):
         if path.suffix in SOURCES:
-            content = f"# {path.relative_to(ROOT)}\n\n`````{SOURCES[path.suffix]}\n{path.read_text(encoding='utf-8')}`````\n"
+            content = (
+                f"# {path.relative_to(ROOT)}\n\n`````{SOURCES[path.suffix]}\n{path.read_text(encoding='utf-8')}`````\n"
+            )
             files.append(File.generated(config, uri(path), content=content))
         else:
             files.append(File.generated(config, uri(path), abs_src_path=str(path)))

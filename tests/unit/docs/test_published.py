@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pages import Block, blocks, is_suite, whole_suite, write_stand_ins
+from pages import Block, blocks, whole_suite, write_stand_ins
 from suites import ROOT
 
 from harness.planning.planner import plan_suite
@@ -111,7 +111,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 40,
     },
 }
-# Training of IDiff-Face: 8 devices x 64 images, Adam, restarts at 10k, 30k and 70k steps, float16; its moving average is
+# Training of IDiff-Face: 8 devices x 64 images, Adam, restarts at 10k, 30k, 70k steps, float16; its moving average is
 # one in name only, so the raw weights are what was published.
 FIT = {
     "size_px": 128,
@@ -173,7 +173,7 @@ def resolved(data: dict[str, Any], folder: Path) -> Suite:
 
 
 def found(pages: list[Path]) -> list[Block]:
-    return [block for page in pages for block in blocks(page) if is_suite(block)]
+    return [block for page in pages for block in blocks(page) if block.language == "yaml"]
 
 
 def of_page(word: str) -> dict[str, Any]:
