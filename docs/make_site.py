@@ -18,6 +18,7 @@ ROOT = DOCS.parent
 BESIDE = ("*.md", "plugins/*/README.md", "benchmarks/**/*.md")
 SOURCES = {".py": "python", ".yaml": "yaml"}
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+NAMED = re.compile(r"^```(\w+) ([^\n`]+)$", re.MULTILINE)  # a block that is a file
 
 
 def uri(path: Path) -> str:
@@ -52,7 +53,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Turn a page's links into those of the site."""
+    """Turn a page's links into those of the site, and the names of its blocks into their titles."""
     here = page.file.src_uri
     places = {uri(path): path for pattern in BESIDE for path in ROOT.glob(pattern)}
     path = places.get(here, DOCS / here)
@@ -61,4 +62,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         found = target(path, link[1])
         return f"]({posixpath.relpath(uri(found), posixpath.dirname(here))}" if found else link[0]
 
-    return LINK.sub(in_site, markdown)
+    return NAMED.sub(r'```\1 title="\2"', LINK.sub(in_site, markdown))

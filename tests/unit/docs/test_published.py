@@ -254,6 +254,7 @@ def test_the_crops_are_the_published_ones(folder: Path) -> None:
         assert differing(rows[name].settings, {**ROWS[rows[name].use], "reference_quirks": True}) == {}
 
 
+OURS = "†"
 # How the table says what a setting calls otherwise; "" is for the epochs themselves.
 WORDS = {
     "iresnet": "IResNet-50",
@@ -279,12 +280,12 @@ def test_the_table_of_the_page_says_the_same(name: str) -> None:
         "epochs": epochs.removeprefix("at most "),
     }
     for setting, text in numbers.items():
-        assert text.endswith("*") == (setting not in expected), f"{setting}: a star is for what no source says"
+        assert text.endswith(OURS) == (setting not in expected), f"{setting}: a dagger is for what no source says"
         if setting in expected:
             assert float(text) == expected[setting], setting
     words = {"head": cells[1].partition(":")[0], "schedule": falls, "augmentation": cells[6], "select": cells[7]}
     for setting, text in words.items():
-        assert text.endswith("*") == (setting not in expected), f"{setting}: a star is for what no source says"
+        assert text.endswith(OURS) == (setting not in expected), f"{setting}: a dagger is for what no source says"
         if setting in expected:
             value = WORDS.get(expected[setting], expected[setting])
             assert text == (value or ", ".join(map(str, expected["steps"]))), setting
