@@ -55,9 +55,8 @@ def check_harness(words: list[str], whole: bool = True) -> None:
         raise click.UsageError(f"{context.command_path} takes no {rest}")
     for parameter in command.params:
         value = given.get(parameter.name or "")
-        values = [
-            each for each in (value if isinstance(value, list | tuple) else [value]) if isinstance(each, str | int)
-        ]
+        several = value if isinstance(value, list | tuple) else [value]
+        values = [each for each in several if isinstance(each, str | int)]  # click marks what is not there otherwise
         if whole and parameter.required and not values:
             raise click.UsageError(f"{context.command_path} lacks {parameter.name}")
         for each in values if not isinstance(parameter.type, click.Path) else []:

@@ -82,10 +82,9 @@ def write_stand_ins(folder: Path) -> None:
     for new in (data, weights):
         new.mkdir()
     raw = weights / "elasticface-raw.safetensors"
-    _weights(raw, 1.0, role="recognizer", kind="iresnet", view="raw", size_px=112)
-    _weights(
-        weights / "other-r50-arcface.safetensors", 2.0, role="recognizer", kind="iresnet", view="arcface", size_px=112
-    )
+    recognizer = {"role": "recognizer", "kind": "iresnet", "size_px": 112}
+    _weights(raw, 1.0, view="raw", **recognizer)
+    _weights(weights / "other-r50-arcface.safetensors", 2.0, view="arcface", **recognizer)
     conditioned = {"role": "model", "recognizer": weights_content(raw)}
     _weights(weights / "idiffface-cpd25.safetensors", 3.0, kind="latent-diffusion/1", **conditioned)
     _weights(weights / "vq-f4.safetensors", 4.0, role="model", kind="vq-f4/1")
@@ -96,9 +95,7 @@ def write_stand_ins(folder: Path) -> None:
             (data / place / f"p{person}").mkdir(parents=True)
             for sample in range(4):
                 (data / place / f"p{person}" / f"{sample}.png").write_bytes(_picture(4 * person + sample))
-    pairs = [
-        f"p{person}/{sample}.png p{person + sample}/1.png {1 - sample}" for person in range(13) for sample in (0, 1)
-    ]
+    pairs = [f"p{person}/0.png p{person + other}/1.png {1 - other}" for person in range(13) for other in (0, 1)]
     for place in ("my-pairs.txt", "lfw/pairs.txt"):
         (data / place).write_text("\n".join(pairs), encoding="utf-8")
     (data / "faces_webface_112x112").mkdir()

@@ -254,6 +254,21 @@ def test_the_crops_are_the_published_ones(folder: Path) -> None:
         assert differing(rows[name].settings, {**ROWS[rows[name].use], "reference_quirks": True}) == {}
 
 
+def test_idperturbs_suite_is_the_shipped_configuration(folder: Path) -> None:
+    """Its repository: CPD 25, 250,000 steps, 100 images of a person, whole pictures of 128 px shrunk to 112."""
+    (block,) = [
+        block for block in found([ROOT / "plugins" / "idperturb" / "README.md"]) if "steps: 250000" in block.text
+    ]
+    suite = resolved(whole_suite(block), folder)
+    assert (
+        differing(suite.models["ldm"].settings, {"network": "published", "cpd": 0.25, "steps": 250_000, "size_px": 128})
+        == {}
+    )
+    assert differing(suite.rows["idperturb"].settings, {"sampler": "ddim", "lower_bound": 0.4, "safe": True}) == {}
+    assert suite.dataset is not None
+    assert (suite.dataset.per_identity, suite.aligner.use, suite.crop_px) == (100, "none", 112)
+
+
 OURS = "†"
 # How the table says what a setting calls otherwise; "" is for the epochs themselves.
 WORDS = {
