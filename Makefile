@@ -41,8 +41,10 @@ test: lint
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
+# The pages that are made from the code, and the site in site/; `python -m http.server -d site` shows it, with its search.
 docs: install
 	$(BIN)/python docs/make_commands.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info plugins/*/*.egg-info plugins/*/src/*.egg-info
+	rm -rf $(VENV) runs site build dist *.egg-info plugins/*/*.egg-info plugins/*/src/*.egg-info

@@ -1,4 +1,4 @@
-"""The whole tool as five functions: what the command line does, for Python.
+"""The whole tool as four functions: what the command line does, for Python.
 
 Nothing heavy is imported until a function needs it.
 """
