@@ -25,7 +25,9 @@ from suites import write as write_suite
 import harness
 from harness.cli import main
 from harness.planning.planner import plan_suite
+from harness.plugins import COMPONENT_KINDS, registry
 from harness.suites.read import load_suite
+from harness.suites.schema import Entry
 
 DOCS = ROOT / "docs"
 PATTERNS = ("docs/**/*.md", "plugins/*/README.md", "benchmarks/**/*.md", "*.md")
@@ -85,6 +87,11 @@ def kind(block: Block) -> str:
     return "commands" if block.language == "bash" or (not block.language and first in COMMANDS) else ""
 
 
+def sentences(page: Path) -> str:
+    """A page without its blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def is_told(block: Block, page: str, start: str) -> bool:
     return place(block.page) == page and block.text.lstrip().startswith(start)
 
@@ -128,8 +135,7 @@ def test_commands_exist(block: Block) -> None:
 
 @pytest.mark.parametrize("page", sorted(set(PAGES) - RECORDS), ids=place)
 def test_commands_within_sentences_exist(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for found in re.findall(r"`harness ([^`]+)`", text):
+    for found in re.findall(r"`harness ([^`]+)`", sentences(page)):
         for words in command_lines(" ".join(found.split())):
             if words[0] != "COMMAND":
                 check_harness(words, whole=False)
@@ -204,6 +210,19 @@ def test_suites_plan(block: Block, reader: Path, monkeypatch: pytest.MonkeyPatch
     path.write_text(yaml.safe_dump(whole_suite(block), sort_keys=False), encoding="utf-8")
     suite = load_suite(path)
     assert plan_suite(suite, path).rows
+
+
+@pytest.mark.parametrize("page", sorted(set(PAGES) - RECORDS), ids=place)
+def test_entries_within_sentences_exist(page: Path) -> None:
+    """``{use: NAME, ...}`` and ``{fit: NAME, ...}`` name a component, and keys of the suite or settings of its own."""
+    for found in re.findall(r"`(\{(?:use|fit): [^`]+\})`", sentences(page)):
+        entry = yaml.safe_load(" ".join(found.split()))
+        name = entry.get("use") or entry["fit"]
+        classes = [registry().load(kind, name) for kind in COMPONENT_KINDS if name in registry().names[kind]]
+        assert classes, found
+        schemas = [cls.schema(stage) for cls in classes for stage in ("fit", "generate")]
+        known = {key for schema in [*Entry.__subclasses__(), *schemas] for key in schema.model_fields}
+        assert {*entry, *entry.get("settings", {})} <= known, found
 
 
 # --- Python -----------------------------------------------------------------------------------------------------------
