@@ -19,7 +19,7 @@ from harness.components import Aligner, Crop, Generator, Given, ImageBatch, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.render import render
 from harness.plugins import COMPONENT_KINDS, registry
-from harness.testing.contract import (
+from harness.testing import (
     check_aligner,
     check_component,
     check_generator,
