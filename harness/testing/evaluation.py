@@ -154,12 +154,13 @@ def _check_pairs(protocol: Protocol, faces: FaceSet, who: str) -> None:
 
     def listed() -> PairSet | TemplateSet:
         with calling(who, f"pairs over {len(faces)} faces"):
-            return protocol.pairs(faces, Run(0))
+            made = protocol.pairs(faces, Run(0))
+        text = f"{who} gives {protocol.gives}, but made a {type(made).__name__}, expected a {expected.__name__}"
+        require(isinstance(made, expected), "kind", text)
+        return made
 
     with left_alone(who, source=faces):
         pairs = repeated(listed, _pairs_differ, who)
-    text = f"{who} gives {protocol.gives}, but made a {type(pairs).__name__}, expected a {expected.__name__}"
-    require(isinstance(pairs, expected), "kind", text)
     people: AnyInts = faces.identities
     count = len(faces)
     if isinstance(pairs, TemplateSet):
