@@ -41,6 +41,7 @@ slow: install
 
 docs: install
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python docs/make_hooks.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info plugins/*/*.egg-info plugins/*/src/*.egg-info
