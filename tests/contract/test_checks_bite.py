@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,15 @@ from harness.components import (
     Settings,
     Source,
 )
-from harness.testing import check_aligner, check_component, check_generator, check_light_import, check_source, component
+from harness.testing import (
+    RULES,
+    check_aligner,
+    check_component,
+    check_generator,
+    check_light_import,
+    check_source,
+    component,
+)
 from harness.testing.toy import Toy
 
 
@@ -385,3 +394,15 @@ def test_a_heavy_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_contract_itself_is_light_and_needs_no_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(component, "HEAVY", (*component.HEAVY, "pytest"))
     check_light_import("harness.testing")
+
+
+def test_the_page_for_authors_says_every_rule() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page.partition("| rule | what it asks |")[2], re.MULTILINE)
+    assert dict(table[: len(RULES)]) == RULES
+
+
+def test_every_rule_is_broken_by_a_test() -> None:
+    """A rule that no planted fault breaks may as well not be checked."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*bite.py"))
+    assert [rule for rule in RULES if f'"{rule}", ' not in tests and f"[{rule}" not in tests] == []
