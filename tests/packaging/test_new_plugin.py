@@ -22,7 +22,8 @@ from harness.cli import main
 from harness.cli.new_plugin import KINDS
 from harness.results import read_result
 
-PAGE = Path(__file__).parents[2] / "docs" / "writing-a-plugin.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "writing-a-plugin.md"
 LIMIT_S = 900
 Harness = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -149,16 +150,28 @@ def test_the_suites_of_the_other_kinds_run(
     package = new_plugin(tmp_path, "fresh", kind, monkeypatch)
     done = harness("run", package / "suite.yaml", packages=[package / "src"])
     assert done.returncode == 0, done.stderr
-    assert "2 of 2 results" in done.stdout
-    assert "fresh" in done.stdout
+    rows = {"evaluator": {"authentic", "toy"}, "recognizer": {"fresh", "small-cnn"}}[kind]
+    assert rows <= set(re.findall(r"^│ ([\w-]+)", done.stdout, re.MULTILINE))
+    results = [read_result(path) for path in (tmp_path / "runs" / "results").rglob("results.json")]
+    assert [result.status for result in results] == ["done", "done"]
+    wanted = "fresh/mean" if kind == "evaluator" else "fw-lfw/accuracy"
+    assert all(wanted in {metric.name for metric in result.metrics} for result in results)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_it_writes_is_typed(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = new_plugin(tmp_path, "fresh", kind, monkeypatch)
-    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\nignore_missing_imports = True\n")
-    command = [sys.executable, "-m", "mypy", "--config-file", str(tmp_path / "mypy.ini"), "src/harness_fresh"]
-    cache = ["--cache-dir", str(tmp_path / "cache")]
-    done = subprocess.run([*command, *cache], cwd=package, capture_output=True, text=True, check=False)
+def test_what_it_writes_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = [new_plugin(tmp_path, f"my-{kind}", kind, monkeypatch) for kind in KINDS]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml")]
+    modules = [str(path) for package in packages for path in package.glob("src/*/*.py")]
+    assert len(modules) == 6
+    env = {**os.environ, "MYPYPATH": os.pathsep.join(str(package / "src") for package in packages)}
+    done = subprocess.run(
+        [*command, "--cache-dir", str(tmp_path / "cache"), *modules],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
