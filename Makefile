@@ -44,6 +44,7 @@ slow: install
 # The pages that are made from the code, and the site in site/; `python -m http.server -d site` shows it, with its search.
 docs: install
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python docs/make_hooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:

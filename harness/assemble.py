@@ -115,7 +115,7 @@ def environment(artifacts: list[Artifact], device: str) -> Environment:
     made = latest.manifest.environment if latest is not None else {}
     return Environment(
         harness=made.get("harness", __version__),
-        plugins={p.distribution: p.version for p in registry().plugins if not p.module.startswith("harness.")},
+        plugins={p.distribution: p.version for p in registry().loaded if not p.module.startswith("harness.")},
         torch=made.get("torch", ""),
         numpy=made.get("numpy", ""),
         python=made.get("python", platform.python_version()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -40,6 +41,7 @@ KINDS = {
 }
 COMPONENT_KINDS = tuple(kind for kind in KINDS if kind not in ("crops", "weights"))  # the others are no classes
 
+ALLOWED = "HARNESS_PLUGINS"  # names the distributions whose plugins are loaded, with commas; empty: the core alone
 IMPORT_TOLD_S, IMPORT_LIMIT_S = 3.0, 60.0  # that a plugin's import may take before that is told, and at all
 
 
@@ -55,7 +57,11 @@ class Registration:
 
 @dataclass
 class Loaded:
-    """One entry point: what it registered, or why it could not be loaded."""
+    """One entry point: what it registered and which events it watches, or why it could not be loaded.
+
+    Attributes:
+        left_out: whether ``HARNESS_PLUGINS`` does not name its distribution, so that it was not imported.
+    """
 
     name: str
     module: str
@@ -63,14 +69,19 @@ class Loaded:
     version: str
     error: str = ""
     registered: list[Registration] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    left_out: bool = False
 
 
 class Registry:
-    """All plugins of this environment.
+    """All plugins of this environment that the environment variable ``HARNESS_PLUGINS`` allows; unset: all.
 
     Attributes:
         manager: the pluggy manager of all plugins.
         plugins: one entry per entry point, in order of name, the core's own first.
+
+    Raises:
+        InputError: ``HARNESS_PLUGINS`` names a distribution that is not installed or has no plugin.
     """
 
     def __init__(self) -> None:
@@ -78,20 +89,33 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         self.names: dict[str, dict[str, Registration]] = {kind: {} for kind in KINDS}
         found = entry_points(group=hookspecs.PROJECT)
-        order = sorted(found, key=lambda entry: (not entry.value.startswith("harness."), entry.name))
-        self.plugins = [self._load(entry) for entry in order]
+        order = sorted(found, key=lambda entry: (not _is_core(entry), entry.name))
+        allowed = _allowed(order)
+        self.plugins = [self._load(entry, allowed) for entry in order]
 
-    def _load(self, entry: EntryPoint) -> Loaded:
+    @property
+    def loaded(self) -> list[Loaded]:
+        """The plugins that are not left out, those included that failed."""
+        return [plugin for plugin in self.plugins if not plugin.left_out]
+
+    def _load(self, entry: EntryPoint, allowed: frozenset[str] | None) -> Loaded:
         dist = entry.dist
-        loaded = Loaded(entry.name, entry.value, dist.name if dist else "?", dist.version if dist else "?")
+        loaded = Loaded(entry.name, entry.value, _distribution(entry), dist.version if dist else "?")
+        if allowed is not None and not _is_core(entry) and _normal(loaded.distribution) not in allowed:
+            loaded.left_out = True
+            return loaded
         taken = self.manager.has_plugin(entry.name)  # then the one that has the name stays
         try:
             with _told(entry), _limited(float(os.environ.get("HARNESS_IMPORT_LIMIT_S", IMPORT_LIMIT_S))):
                 module = entry.load()
+            _check_version(module)
             self.manager.register(module, name=entry.name)
             self.manager.check_pending()
             for kind in KINDS:
                 self._collect(kind, module, loaded)
+            plugin = self.manager.get_plugin(entry.name)
+            heard = (caller.name for caller in self.manager.get_hookcallers(plugin) or ())
+            loaded.events = sorted(name for name in heard if not name.startswith("register_"))
         except (Exception, SystemExit) as error:  # whatever a plugin does at import, the others must load
             if self.manager.has_plugin(entry.name) and not taken:
                 self.manager.unregister(name=entry.name)
@@ -124,7 +148,9 @@ class Registry:
         if name in known:
             return known[name]
         broken = "".join(f"; plugin {p.distribution} failed to load: {p.error}" for p in self.plugins if p.error)
-        raise InputError(unknown(KINDS[kind], name, known) + broken)
+        out = sorted({p.distribution for p in self.plugins if p.left_out})
+        text = f"; {ALLOWED} leaves out {', '.join(out)}" if out else ""
+        raise InputError(unknown(KINDS[kind], name, known) + broken + text)
 
     def load(self, kind: str, name: str) -> type[Component]:
         """Import the component class of a name.
@@ -168,6 +194,47 @@ class Events:
             except (Exception, SystemExit) as error:  # whatever a plugin raises
                 who = f"plugin {heard.plugin_name} failed on {event}"
                 warnings.warn(f"{who}: {type(error).__name__}: {error}", stacklevel=2)
+
+
+def _is_core(entry: EntryPoint) -> bool:
+    return entry.value.startswith("harness.")
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "?"
+
+
+def _normal(distribution: str) -> str:
+    """The name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _allowed(entries: Sequence[EntryPoint]) -> frozenset[str] | None:
+    """The distributions that ``HARNESS_PLUGINS`` names; None where it is not set."""
+    if ALLOWED not in os.environ:
+        return None
+    installed = {_normal(_distribution(entry)) for entry in entries if not _is_core(entry)}
+    asked = frozenset(_normal(name.strip()) for name in os.environ[ALLOWED].split(",") if name.strip())
+    for name in sorted(asked - installed):
+        raise InputError(f"{ALLOWED}: {unknown('plugin distribution', name, sorted(installed))}")
+    return asked
+
+
+def _check_version(module: object) -> None:
+    """Refuse a plugin that was written for hooks which this harness does not have; one that says nothing is taken.
+
+    Raises:
+        InputError: it was.
+    """
+    oldest, newest = hookspecs.OLDEST_HOOKS, hookspecs.HOOKS
+    stated = getattr(module, "HARNESS_HOOKS", newest)
+    here = f"this harness has {newest}" if oldest == newest else f"this harness has {oldest} to {newest}"
+    if not isinstance(stated, int):
+        raise InputError(f"HARNESS_HOOKS is {stated!r}, expected the number of the hooks it was written for; {here}")
+    if stated > newest:
+        raise InputError(f"written for hooks {stated}, {here}; install a newer facegen-harness")
+    if stated < oldest:
+        raise InputError(f"written for hooks {stated}, {here}; install a newer version of the plugin")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -20,6 +21,7 @@ _COMMANDS = {
     "data": "data",
     "init": "init",
     "leaderboard": "leaderboard",
+    "new-plugin": "new_plugin",
     "plan": "plan",
     "plugins": "plugins",
     "report": "report",
@@ -39,7 +41,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"harness.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -60,7 +62,10 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="harness")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(debug: bool) -> None:
+@click.option("--no-plugins", is_flag=True, help="Load the harness's own components alone.")
+def main(debug: bool, no_plugins: bool) -> None:
     """Find out whether a synthetic face generator is really better: one suite file in, a leaderboard out."""
+    if no_plugins:
+        os.environ["HARNESS_PLUGINS"] = ""  # which worker processes see too
     for stream in (sys.stdout, sys.stderr):
         replace_unknown(stream)  # no board is lost to ASCII

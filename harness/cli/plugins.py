@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from harness.errors import InputError
-from harness.plugins import COMPONENT_KINDS, KINDS, registry
+from harness.plugins import ALLOWED, COMPONENT_KINDS, KINDS, registry
 from harness.reading.escape import visible
 
 
@@ -18,7 +18,10 @@ from harness.reading.escape import visible
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(name: str | None, as_json: bool) -> None:
-    """List the plugins: what each registered, or why it failed to load."""
+    """List the plugins: what each offers and watches, or why it failed to load.
+
+    The environment variable HARNESS_PLUGINS names the distributions to load, with commas between; unset: all.
+    """
     with redirect_stdout(sys.stderr):  # what a plugin prints at import is no part of the list
         loaded = registry().plugins
     found = [p for p in loaded if name in (None, p.name, p.distribution)]
@@ -32,17 +35,19 @@ def plugins(name: str | None, as_json: bool) -> None:
                 "distribution": p.distribution,
                 "version": p.version,
                 "error": p.error,
+                "left_out": p.left_out,
                 "registered": [{"kind": r.kind, "name": r.name, "target": r.target} for r in p.registered],
+                "events": p.events,
             }
             for p in found
         ]
         click.echo(json.dumps(listed, indent=1))
         return
     for p in found:
-        failed = f"  FAILED: {p.error}" if p.error else ""
-        click.echo(visible(f"{p.name}  ({p.distribution} {p.version}){failed}"))
-        for kind in KINDS:
-            names = [r.name for r in p.registered if r.kind == kind]
+        state = f"  FAILED: {p.error}" if p.error else f"  left out by {ALLOWED}" if p.left_out else ""
+        click.echo(visible(f"{p.name}  ({p.distribution} {p.version}){state}"))
+        offered = {kind: [r.name for r in p.registered if r.kind == kind] for kind in KINDS} | {"watches": p.events}
+        for kind, names in offered.items():
             if names and not p.error:
                 click.echo(visible(f"  {kind}: {', '.join(names)}"))
 

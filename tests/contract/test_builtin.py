@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from harness.builtin.contexts import AuthenticContexts, ClassGaussian, Uniform
 from harness.builtin.existing import Authentic
 from harness.builtin.existing import Images as ImagesRow
 from harness.builtin.faceworld import FaceWorldSettings, FaceWorldSource
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.builtin.landmarks import LandmarksAligner
+from harness.builtin.margin import MarginTrainer
 from harness.builtin.no_alignment import NoAlignment
+from harness.builtin.pairs import SourcePairs, SourcePairsSettings
 from harness.builtin.small_cnn import SmallCNN
-from harness.components import Aligner, Crop, Generator, Given, ImageBatch, Run
+from harness.builtin.unconditional import Unconditional
+from harness.builtin.verification import Verification
+from harness.components import Aligner, ContextLaw, Crop, Generator, Given, PairSet, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.faceworld.render import render
 from harness.plugins import COMPONENT_KINDS, registry
-from harness.testing.contract import (
+from harness.testing import (
     check_aligner,
     check_component,
+    check_context_law,
+    check_evaluator,
+    check_fit,
     check_generator,
+    check_head,
     check_light_import,
     check_own_code,
+    check_protocol,
     check_recognizer,
     check_source,
+    check_trainer,
+    pictures,
 )
+from harness.testing import faces as drawn_faces
 from harness.testing.toy import Toy, ToySettings
+from harness.training.settings import MarginSettings
 
+SMALL: dict[str, dict[str, int]] = {"fw-lfw": {"pairs": 40, "size_px": 32}, "fw-ijb": {"identities": 2, "size_px": 32}}
 COMPONENTS = [(kind, name) for kind in COMPONENT_KINDS for name in registry().names[kind]]
 
 
@@ -47,11 +63,16 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 
 
 @pytest.fixture(scope="module")
-def photos() -> ImageBatch:
-    """Six rendered people with exact landmarks."""
-    people = list(range(400_000, 400_006))
-    drawn = render(0, people, [0] * len(people), "mild", 32)
-    return ImageBatch(np.array(people), np.zeros(len(people), np.int64), drawn.images, drawn.landmarks)
+def people(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    """Ten drawn people, aligned."""
+    return drawn_faces(tmp_path_factory.mktemp("people"), identities=10)
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> SmallCNN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return SmallCNN(takes=Crop("arcface", 32))
 
 
 def test_toy() -> None:
@@ -84,12 +105,59 @@ def test_images_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("aligner", [NoAlignment(), LandmarksAligner()], ids=["none", "landmarks"])
 @pytest.mark.parametrize("size_px", [32, 24])
-def test_aligners(aligner: Aligner, size_px: int, photos: ImageBatch) -> None:
-    check_aligner(aligner, photos, size_px)
+def test_aligners(aligner: Aligner, size_px: int) -> None:
+    check_aligner(aligner, pictures(6, 32), size_px)
 
 
 def test_recognizers() -> None:
     check_recognizer(SmallCNN())
+    check_recognizer(SmallCNN(takes=Crop("arcface", 32, "bgr")))
+
+
+@pytest.mark.parametrize("law", [Uniform(), ClassGaussian(), AuthenticContexts()], ids=lambda law: type(law).__name__)
+def test_laws_of_contexts(law: ContextLaw, people: FaceSet, recognizer: SmallCNN) -> None:
+    check_context_law(law, Given(recognizer=recognizer, source=people))
+
+
+@pytest.mark.parametrize("name", registry().names["heads"])
+def test_heads(name: str) -> None:
+    head: Any = registry().load("heads", name)
+    check_head(head)
+
+
+def test_trainer(tmp_path: Path) -> None:
+    settings = MarginSettings(epochs=2, batch_size=8)
+    check_trainer(MarginTrainer(settings), Given(dataset=drawn_faces(tmp_path)))
+
+
+@pytest.mark.slow
+def test_fit(tmp_path: Path) -> None:
+    settings = Unconditional.FitSettings(
+        size_px=32, network="demo", autoencoder_steps=2, steps=3, batch_size=4, lr_schedule="cosine"
+    )
+    check_fit(Unconditional(settings), Given(source=drawn_faces(tmp_path, view="raw")))
+
+
+@pytest.mark.parametrize("name", ["fw-lfw", "fw-ijb"])
+def test_protocols_with_faces_of_their_own(name: str) -> None:
+    cls = registry().load("protocols", name)
+    check_protocol(cls(cls.Settings(**SMALL[name])))
+
+
+def test_pairs_of_a_source(people: FaceSet) -> None:
+    check_protocol(SourcePairs(SourcePairsSettings(folds=5)), people)
+
+
+@pytest.mark.parametrize("name", ["separability", "diversity"])
+def test_evaluators_of_datasets(name: str, people: FaceSet, recognizer: SmallCNN) -> None:
+    evaluator: Any = registry().load("evaluators", name)()
+    check_evaluator(evaluator, Given(dataset=people, judge=recognizer, source=people))
+
+
+def test_verification(people: FaceSet, recognizer: SmallCNN) -> None:
+    pairs = SourcePairs(SourcePairsSettings(folds=5)).pairs(people, Run(0))
+    assert isinstance(pairs, PairSet)
+    check_evaluator(Verification(), Given(recognizer=recognizer, pairs={"people": (people, pairs)}))
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel, Field
 
 from harness.builtin.no_alignment import NoAlignment
@@ -29,8 +31,15 @@ from harness.components import (
     Settings,
     Source,
 )
-from harness.testing import contract
-from harness.testing.contract import check_aligner, check_component, check_generator, check_light_import, check_source
+from harness.testing import (
+    RULES,
+    check_aligner,
+    check_component,
+    check_generator,
+    check_light_import,
+    check_source,
+    component,
+)
 from harness.testing.toy import Toy
 
 
@@ -65,9 +74,26 @@ class RelativeToBatch(Good):
         return images - images[0] // 2
 
 
-class GlobalNoise(Good):
+class NotRepeatable(Good):
     def draw(self, rows: SamplePlan, run: Run) -> Any:
         return np.random.default_rng().integers(0, 256, (len(rows), 8, 8, 3), dtype=np.uint8)
+
+
+class DrawsGlobally(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return np.random.randint(0, 256, (len(rows), 8, 8, 3)).astype(np.uint8)
+
+
+class SeedsGlobally(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        np.random.seed(run.seed)
+        return super().draw(rows, run)
+
+
+class SeedsTorch(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        torch.manual_seed(run.seed + int(rows.identities[0]))
+        return (torch.rand(len(rows), 8, 8, 3) * 255).numpy().astype(np.uint8)
 
 
 class NoSeed(Good):
@@ -77,7 +103,49 @@ class NoSeed(Good):
 
 class Floats(Good):
     def draw(self, rows: SamplePlan, run: Run) -> Any:
-        return super().draw(rows, run) / 255
+        return super().draw(rows, run) / 2
+
+
+class UnitFloats(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return super().draw(rows, run) // 128 / 1
+
+
+class UnitInts(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return (super().draw(rows, run) / 255).round().astype(np.uint8)
+
+
+class NaNFloats(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return np.where(rows.samples[:, None, None, None] == 2, np.nan, super().draw(rows, run))
+
+
+class NaNInts(NaNFloats):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return super().draw(rows, run).astype(np.uint8)
+
+
+class NaNByTorch(NaNFloats):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        return torch.from_numpy(super().draw(rows, run)).clamp(0, 255).to(torch.uint8).numpy()
+
+
+class RaisesInTheMiddle(Good):
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        if 2 in rows.identities:
+            raise ValueError("no memory left")
+        return super().draw(rows, run)
+
+
+class WritesToThePlan(Good):
+    def plan(self, request: Request, given: Given, run: Run) -> SamplePlan:
+        style = np.ones((request.identities, 1), np.float32)
+        return SamplePlan.grid(request.identities, request.per_identity, pool={"style": style})
+
+    def draw(self, rows: SamplePlan, run: Run) -> Any:
+        rows.pool["style"][rows.identities] = 0
+        return super().draw(rows, run)
 
 
 class Gray(Good):
@@ -156,35 +224,46 @@ def test_a_good_generator_passes() -> None:
 
 
 def test_a_generator_is_given_what_it_needs_and_no_more() -> None:
-    with pytest.raises(AssertionError, match=r"given\.contexts was not asked for; add 'contexts'"):
+    with pytest.raises(AssertionError, match=r"^\[needs\] .*given\.contexts was not asked for; add 'contexts'"):
         check_generator(ReadsWhatItDoesNotNeed(), Given(contexts=CONTEXTS))
 
 
+# The ten faults that plugins are most likely to have, by the rule that each breaks, and others.
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "rule", "says"),
     [
-        (NoisePerBatch, "may depend on its own row"),
-        (RelativeToBatch, "may depend on its own row"),
-        (GlobalNoise, "the whole plan again: identity 0, sample 0: differs"),
-        (NoSeed, "same images with two seeds"),
-        (Floats, r"gave images float64 \[5, 8, 8, 3\], expected uint8"),
-        (Gray, r"gave images uint8 \[5, 8, 8\], expected uint8"),
-        (WrongOrder, "other images than planned"),
-        (StopsEarly, "gave 5 images of the 12 planned"),
-        (PlansLess, r"plans \[3, 3, 3\] images per identity"),
-        (RandomPlan, r"plans other items\['style'\] when asked again"),
-        (NoLicense, "has no license"),
-        (OtherCode, "its package among them"),
-        (NeedsContexts, "needs contexts"),
-        (NeedsNoSuchRole, "needs unknown role 'context', expected one of .*; did you mean 'contexts'"),
-        (NeedsAnyModel, "needs a model but accepts none"),
-        (AcceptsWhatItDoesNotNeed, "accepts kinds for model, which it does not need"),
-        (FitsNoKind, "can be fitted; set fits to the kind"),
-        (FitsToNoSuchRole, "needs unknown role 'faces'"),
+        (DrawsGlobally, "global-random", "draws from a global generator"),
+        (SeedsGlobally, "global-random", "seeds numpy's global one"),
+        (SeedsTorch, "global-random", "seeds torch's global one"),
+        (UnitFloats, "range", "float64 from 0 to 1, expected uint8 from 0 to 255"),
+        (UnitInts, "range", "no pixel is above 1"),
+        (NoisePerBatch, "batch-independent", "may depend on its own row"),
+        (RelativeToBatch, "batch-independent", "may depend on its own row"),
+        (NoLicense, "license", "has no license"),
+        (WritesToThePlan, "unchanged-input", "changed the plan it was given"),
+        (StopsEarly, "count", "gave 5 images of the 12 planned"),
+        (PlansLess, "count", r"plans \[3, 3, 3\] images per identity"),
+        (NaNFloats, "finite", "NaN or infinity"),
+        (NaNInts, "finite", "casts NaN to uint8"),
+        (NaNByTorch, "finite", "the image is black"),
+        (RaisesInTheMiddle, "raises", "12 images, after 1 batches: ValueError: no memory left"),
+        (NotRepeatable, "repeatable", "identity 0, sample 0 is another image"),
+        (NoSeed, "seed", "same images with two seeds"),
+        (Floats, "pixels", r"gave images float64 \[5, 8, 8, 3\], expected uint8"),
+        (Gray, "pixels", r"gave images uint8 \[5, 8, 8\], expected uint8"),
+        (WrongOrder, "order", "other images than planned"),
+        (RandomPlan, "repeatable", r"other items\['style'\]"),
+        (OtherCode, "code", "its package among them"),
+        (NeedsContexts, "needs", "needs contexts"),
+        (NeedsNoSuchRole, "needs", "unknown role 'context', expected one of .*; did you mean 'contexts'"),
+        (NeedsAnyModel, "kind", "needs a model but accepts none"),
+        (AcceptsWhatItDoesNotNeed, "kind", "accepts kinds for model, which it does not need"),
+        (FitsNoKind, "kind", "can be fitted; set fits to the kind"),
+        (FitsToNoSuchRole, "needs", "unknown role 'faces'"),
     ],
 )
-def test_a_wrong_generator_is_found(wrong: type[Generator], says: str) -> None:
-    with pytest.raises(AssertionError, match=says):
+def test_a_wrong_generator_is_found(wrong: type[Generator], rule: str, says: str) -> None:
+    with pytest.raises(AssertionError, match=rf"^\[{rule}\] .*{says}"):
         check_generator(wrong())
 
 
@@ -223,7 +302,7 @@ def test_wrong_settings_are_found(schema: type[BaseModel], values: dict[str, int
         Settings = schema
         license = License("MIT")
 
-    with pytest.raises(AssertionError, match=says):
+    with pytest.raises(AssertionError, match=rf"^\[settings\] .*{says}"):
         check_component(Chosen(schema(**values)))
 
 
@@ -240,7 +319,7 @@ class Twice(Source):
 
 
 def test_a_source_that_plans_an_image_twice_is_found() -> None:
-    with pytest.raises(AssertionError, match="twice"):
+    with pytest.raises(AssertionError, match=r"^\[plan\] .*twice"):
         check_source(Twice())
 
 
@@ -276,32 +355,54 @@ class RaisesWithoutFace(NoAlignment):
         return super().align(batch, crop, run)
 
 
+class SwapsColors(NoAlignment):
+    def align(self, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        made = super().align(batch, crop, run)
+        return replace(made, images=np.ascontiguousarray(made.images[..., ::-1]))
+
+
 @pytest.mark.parametrize(
-    ("wrong", "error", "says"),
+    ("wrong", "rule", "says"),
     [
-        (Paints, AssertionError, "changed the images it was given"),
-        (KeepsFailed, AssertionError, "expected zeros"),
-        (RejectsByCompany, AssertionError, "image 0 alone: reasons"),
-        (CountsOnce, AssertionError, r"gave faces int64 \[1\], expected int64 \[4\] or None"),
-        (RaisesWithoutFace, ValueError, "no face found"),
+        (Paints, "unchanged-input", "changed the images it was given"),
+        (KeepsFailed, "reasons", "expected zeros"),
+        (RejectsByCompany, "batch-independent", "image 0 alone: reasons"),
+        (CountsOnce, "shapes", r"gave faces int64 \[1\], expected int64 \[4\] or None"),
+        (RaisesWithoutFace, "raises", "ValueError: no face found"),
+        (SwapsColors, "rgb", "gave crops with 100% of it and 50% of red"),
     ],
 )
-def test_a_wrong_aligner_is_found(wrong: type[Aligner], error: type[Exception], says: str) -> None:
-    plan = SamplePlan.grid(4, 1)
-    (batch,) = Toy().sample(plan, Given(), Run(0))
-    with pytest.raises(error, match=says):
+def test_a_wrong_aligner_is_found(wrong: type[Aligner], rule: str, says: str) -> None:
+    (batch,) = Toy().sample(SamplePlan.grid(4, 1), Given(), Run(0))
+    with pytest.raises(AssertionError, match=rf"^\[{rule}\] .*{says}"):
         check_aligner(wrong(), batch)
 
 
 def test_a_heavy_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heavy_plugin.py").write_text("import scipy\n")
+    (tmp_path / "slow_plugin.py").write_text("import time\ntime.sleep(0.2)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(AssertionError, match="heavy_plugin imports scipy"):
+    with pytest.raises(AssertionError, match=r"^\[light-import\] heavy_plugin imports scipy"):
         check_light_import("heavy_plugin")
-    with pytest.raises(AssertionError, match="cannot be imported"):
+    with pytest.raises(AssertionError, match=r"^\[raises\] no_such_plugin cannot be imported"):
         check_light_import("no_such_plugin")
+    monkeypatch.setattr(component, "IMPORT_S", 0.15)  # of 2
+    with pytest.raises(AssertionError, match=r"^\[light-import\] slow_plugin takes 0\.\d s to import"):
+        check_light_import("slow_plugin")
 
 
 def test_the_contract_itself_is_light_and_needs_no_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "HEAVY", (*contract.HEAVY, "pytest"))
-    check_light_import(contract.__name__)
+    monkeypatch.setattr(component, "HEAVY", (*component.HEAVY, "pytest"))
+    check_light_import("harness.testing")
+
+
+def test_the_page_for_authors_says_every_rule() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page.partition("| rule | what it asks |")[2], re.MULTILINE)
+    assert dict(table[: len(RULES)]) == RULES
+
+
+def test_every_rule_is_broken_by_a_test() -> None:
+    """A rule that no planted fault breaks may as well not be checked."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*bite.py"))
+    assert [rule for rule in RULES if f'"{rule}", ' not in tests and f"[{rule}" not in tests] == []

@@ -23,6 +23,29 @@ Harness = Callable[..., "subprocess.CompletedProcess[str]"]
 MakePlugin = Callable[..., Path]
 
 WRECK = "raise RuntimeError('wrecked on purpose')\n"
+SEER = """
+from harness import License, hookimpl
+from harness.plugins import registry
+from harness.testing.toy import Toy
+
+class Seer(Toy):
+    license = License("MIT")
+    def sample(self, plan, given, run):
+        raise RuntimeError("loaded here: " + ", ".join(plugin.distribution for plugin in registry().loaded))
+
+@hookimpl
+def register_generators(register):
+    register("seer", "seer:Seer")
+
+@hookimpl
+def row_finished(result):
+    pass
+"""
+LATER = """
+from harness import hookimpl
+
+HARNESS_HOOKS = 99
+"""
 LIGHT = """
 from harness.hookspecs import hookimpl
 
@@ -170,3 +193,57 @@ def test_a_component_that_fails_to_import_is_named(
     line = only_line(done.stderr)
     assert "generator 'leak' of harness-leak fails to import: RuntimeError: wrecked on purpose" in line
     assert "rows.blobs.use" in line
+
+
+def test_what_a_plugin_watches_and_which_hooks_it_was_written_for_is_told(
+    harness: Harness, make_plugin: MakePlugin
+) -> None:
+    listed = harness("plugins", packages=[make_plugin("seer", seer=SEER), make_plugin("later", later=LATER)]).stdout
+    assert "seer  (harness-seer 0.3)\n  generators: seer\n  watches: row_finished\n" in listed
+    (failed,) = [line for line in listed.splitlines() if "FAILED" in line]
+    assert failed.startswith(
+        "later  (harness-later 0.3)  FAILED: InputError: written for hooks 99, this harness has 1;"
+    )
+
+
+def test_only_allowed_plugins_are_loaded_in_workers_too(
+    installed: Path,
+    project: Path,
+    harness: Harness,
+    make_plugin: MakePlugin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packages = [make_plugin("seer", seer=SEER), make_plugin("wreck", wreck=WRECK), installed]
+    values = (
+        "rows.blobs={use: seer}",
+        "recognizers.judge={weights: demo:judge}",
+        "evaluate=[{use: separability, judge: judge}]",
+    )
+    override = [part for value in values for part in ("--set", value)]
+    monkeypatch.setenv("HARNESS_PLUGINS", "harness-seer, Harness_Wreck")
+    done = harness("run", project / "suite.yaml", *override, "--workers", "1", packages=packages)
+    assert done.returncode == 1, done.stderr
+    result = read_result(tmp_path / "runs" / "results" / "stranger" / "blobs" / "seed-0" / "results.json")
+    assert "loaded here: facegen-harness, harness-seer, harness-wreck" in result.error
+    assert result.environment.plugins == {"harness-seer": "0.3", "harness-wreck": "0.3"}
+
+
+def test_no_plugins_leaves_the_core(
+    installed: Path, project: Path, harness: Harness, make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = [make_plugin("wreck", wreck=WRECK), installed]
+    monkeypatch.setenv("HARNESS_PLUGINS", "harness-blobs")  # the option wins
+    listed = harness("--no-plugins", "plugins", packages=packages).stdout
+    assert "blobs  (harness-blobs 0.1.0)  left out by HARNESS_PLUGINS\n" in listed
+    assert "FAILED" not in listed, "what is left out is not imported"
+    done = harness("--no-plugins", "plan", project / "suite.yaml", packages=packages)
+    assert done.returncode == 2
+    assert re.search("unknown generator 'blobs'.*; HARNESS_PLUGINS leaves out harness-blobs, ", only_line(done.stderr))
+
+
+def test_an_allow_list_with_a_typo_is_told(installed: Path, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "harness-blob")
+    done = harness("plugins", packages=[installed])
+    assert done.returncode == 2
+    assert "HARNESS_PLUGINS: unknown plugin distribution 'harness-blob', expected one of " in only_line(done.stderr)

@@ -36,9 +36,11 @@ class Environment:
     def _entry_points(self, group: str) -> list[EntryPoint]:
         return [entry for entry in self._found if entry.group == group]
 
-    def add(self, name: str, *hooks: Callable[..., None], distribution: str = "") -> None:
-        """A plugin whose module holds these hooks."""
+    def add(self, name: str, *hooks: Callable[..., None], distribution: str = "", written_for: object = None) -> None:
+        """A plugin whose module holds these hooks, and says which version of them it was written for."""
         module = types.ModuleType(f"fake_{name}_{len(self._found)}")
+        if written_for is not None:
+            vars(module)["HARNESS_HOOKS"] = written_for
         for hook in hooks:
             setattr(module, hook.__name__, hook)
         self._monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -212,3 +214,78 @@ def test_a_target_that_cannot_be_used(environment: Environment, target: str, say
     with pytest.raises(InputError) as caught:
         registry.load("generators", "x")
     assert says in str(caught.value)
+
+
+def test_the_events_that_a_plugin_watches(environment: Environment) -> None:
+    @hookimpl
+    def suite_started(plan: object) -> None: ...
+
+    @hookimpl
+    def row_finished(result: object) -> None: ...
+
+    environment.add("one", offers("a"), suite_started, row_finished)
+    environment.add("two", offers("b"))
+    assert [plugin.events for plugin in Registry().plugins] == [["row_finished", "suite_started"], []]
+
+
+@pytest.mark.parametrize(
+    ("oldest", "newest", "written_for", "says"),
+    [
+        (1, 1, 2, "InputError: written for hooks 2, this harness has 1; install a newer facegen-harness"),
+        (2, 3, 1, "InputError: written for hooks 1, this harness has 2 to 3; install a newer version of the plugin"),
+        (1, 1, "1", "InputError: HARNESS_HOOKS is '1', expected the number of the hooks it was written for"),
+        (1, 1, 1, ""),
+        (2, 3, 2, ""),
+        (2, 3, None, ""),
+    ],
+)
+def test_a_plugin_written_for_other_hooks_is_refused(
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    oldest: int,
+    newest: int,
+    written_for: object,
+    says: str,
+) -> None:
+    monkeypatch.setattr(plugins.hookspecs, "OLDEST_HOOKS", oldest)
+    monkeypatch.setattr(plugins.hookspecs, "HOOKS", newest)
+    environment.add("one", offers("a"), written_for=written_for)
+    environment.add("two", offers("b"))
+    registry = Registry()
+    error = loaded(registry, "one").error
+    assert error.startswith(says) if says else not error
+    assert set(registry.names["generators"]) == ({"b"} if says else {"a", "b"}), "the other one loads"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "offered"),
+    [("dist-one", {"a"}), ("Dist_One, dist.two", {"a", "b"}), ("", set()), (" , ", set())],
+)
+def test_the_allow_list(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, allowed: str, offered: set[str]
+) -> None:
+    environment.add("one", offers("a"))
+    environment.add("two", offers("b"))
+    environment.add_entry("three", "no_such_module_at_all")
+    environment.add_entry("harness", "harness.builtin", "facegen-harness")
+    monkeypatch.setenv("HARNESS_PLUGINS", allowed)
+    registry = Registry()
+    assert {r.name for r in registry.names["generators"].values() if r.distribution != "facegen-harness"} == offered
+    assert "toy" in registry.names["generators"], "the core is always there"
+    assert not loaded(registry, "three").error, "what is left out is not imported"
+    assert [p.name for p in registry.loaded] == [
+        "harness",
+        *(["one"] if offered else []),
+        *(["two"] if "b" in offered else []),
+    ]
+    with pytest.raises(InputError, match=r"HARNESS_PLUGINS leaves out (dist-one, )?dist-three"):
+        registry.find("generators", "c")
+
+
+def test_an_allow_list_with_a_typo_is_refused(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.add("one", offers("a"))
+    monkeypatch.setenv("HARNESS_PLUGINS", "dist-one,dist-on")
+    with pytest.raises(
+        InputError, match=r"^HARNESS_PLUGINS: unknown plugin distribution 'dist-on', expected one of dist-one; did"
+    ):
+        Registry()

@@ -16,7 +16,7 @@ from harness_dlib.resnet import SIZE_PX, read_resnet
 from harness import Crop, DataError, InputError
 from harness.arrays import Images
 from harness.store.shipped import find_weights
-from harness.testing.contract import check_light_import, check_recognizer
+from harness.testing import check_light_import, check_recognizer
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])  # dlib takes a third of a second each

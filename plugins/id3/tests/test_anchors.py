@@ -13,7 +13,7 @@ from harness_id3.anchors import Tammes, TammesSettings, exact_anchors, max_cosin
 from harness.builtin.contexts import Uniform
 from harness.components import Given, Recognizer, Run
 from harness.errors import Stopped
-from harness.testing.contract import check_component, check_light_import, check_own_code
+from harness.testing import check_component, check_light_import, check_own_code
 
 
 class Wide(Recognizer):

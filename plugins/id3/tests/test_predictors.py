@@ -18,7 +18,7 @@ from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.geometry import rotation
 from harness.faceworld.render import render
 from harness.plugins import Registration, registry
-from harness.testing.contract import check_component, check_light_import, check_own_code
+from harness.testing import check_component, check_light_import, check_own_code
 
 # A plugin's predictor of ages: the brightness of the picture in per cent.
 AGE = """

@@ -15,7 +15,7 @@ from harness.components import Given, Model, Request, Run, SamplePlan
 from harness.diffusion.latent import LatentDiffusion
 from harness.diffusion.settings import LatentSampleSettings
 from harness.stats import neighbors
-from harness.testing.contract import check_generator, check_light_import
+from harness.testing import check_generator, check_light_import
 
 GRAY_LEVELS = 2  # by which rounding may move a pixel when batches differ
 DEGREE = np.pi / 180

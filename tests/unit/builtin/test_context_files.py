@@ -23,7 +23,7 @@ from harness.components import Given, Run, SamplePlan
 from harness.data import pages
 from harness.errors import DataError, StageError
 from harness.stages.plans import write_plan
-from harness.testing.contract import check_component
+from harness.testing import check_component
 
 WIDTH = 16
 Save = Callable[[Path, np.ndarray], None]

@@ -15,7 +15,7 @@ from harness.errors import DataError
 from harness.foreign.checkpoints import Terms
 from harness.foreign.recognizers import import_recognizer
 from harness.stages.opening import load_recognizer
-from harness.testing.contract import check_component, check_light_import
+from harness.testing import check_component, check_light_import
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from harness.stats.templates import FARS, points_nearest
 from harness.store.artifacts import Artifact, Manifest, Store
 from harness.store.shipped import demo_path
 from harness.suites.read import load_suite
-from harness.testing.contract import check_source
+from harness.testing import check_source
 from tests.unit.builtin.conftest import said
 
 SETTINGS: dict[str, Any] = {"identities": 30, "size_px": 32}

@@ -17,7 +17,7 @@ from harness.components import Crop, Given, Run
 from harness.components.recognizer import COUNT
 from harness.errors import DataError, InputError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
-from harness.testing.contract import check_component, check_light_import, check_own_code
+from harness.testing import check_component, check_light_import, check_own_code
 from harness.training.backbones.iresnet import IResNetwork
 from harness.training.settings import MarginSettings
 

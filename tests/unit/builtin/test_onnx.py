@@ -17,7 +17,7 @@ from harness.components import Crop
 from harness.errors import DataError, InputError, StageError
 from harness.stages.opening import load_recognizer
 from harness.store.weights import read_info
-from harness.testing.contract import check_recognizer
+from harness.testing import check_recognizer
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime, the extra 'onnx', is not installed")
 SIDE = 8

@@ -36,7 +36,7 @@ from harness.stages import protocol as protocol_stage
 from harness.stages.images import SHARD_ITEMS
 from harness.stages.work import Work
 from harness.store.artifacts import Store
-from harness.testing.contract import check_light_import, check_own_code, check_source
+from harness.testing import check_light_import, check_own_code, check_source
 
 SAME = [True, False, True, True, False, False, True, False, True, False, True, False]
 

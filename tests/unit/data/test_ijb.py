@@ -32,7 +32,7 @@ from harness.stages import protocol as protocol_stage
 from harness.stages.opening import open_protocol
 from harness.stages.work import Work
 from harness.store.artifacts import Artifact, Manifest, Store
-from harness.testing.contract import check_own_code, check_source
+from harness.testing import check_own_code, check_source
 
 # Three subjects with two templates each, numbered with gaps; the first template has a clip, the others one still.
 TEMPLATES = [7, 7, 7, 12, 30, 31, 500, 501]

@@ -14,11 +14,12 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "pl
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
-def test_the_commands_page_is_what_help_says() -> None:
+@pytest.mark.parametrize("page", ["commands", "hooks"])
+def test_pages_that_are_made_from_the_code_are_current(page: str) -> None:
     # in a process of its own: click remembers the options of commands that other tests called directly
-    code = "import make_commands; print(make_commands.page(), end='')"
+    code = f"import make_{page} as made; print(made.page(), end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "docs", capture_output=True, text=True, check=True)
-    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == done.stdout, "run `make docs`"
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == done.stdout, "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

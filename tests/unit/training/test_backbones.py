@@ -18,7 +18,7 @@ from harness.builtin.timm_models import Timm, TimmSettings
 from harness.components import Crop
 from harness.errors import InputError
 from harness.plugins import registry
-from harness.testing.contract import check_component, check_light_import, check_own_code
+from harness.testing import check_component, check_light_import, check_own_code
 from harness.training.backbones.iresnet import IResNetwork, SqueezeExcitation
 
 UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
