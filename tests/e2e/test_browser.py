@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from suites import command, environment
 
-from harness.tracking.mlflow import EXPERIMENT, store_uri
+from harness.tracking.experiment import EXPERIMENT
+from harness.tracking.uris import store_uri
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 PATIENCE_MS = 60_000  # of the page's own clock, for scripts and requests

@@ -9,7 +9,8 @@ import pytest
 from suites import TINY, command, environment
 
 from harness.results import iterate_results
-from harness.tracking.mlflow import EXPERIMENT, store_uri
+from harness.tracking.experiment import EXPERIMENT
+from harness.tracking.uris import store_uri
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from harness import hookspecs
 from harness.errors import DataError
 from harness.results import Result, result_folder, write_result
 from harness.tracking.content import MAX_KEY_CHARS, clean_name
-from harness.tracking.mlflow import EXPERIMENT, MlflowTracking, sync
+from harness.tracking.experiment import EXPERIMENT
+from harness.tracking.mlflow import MlflowTracking, sync
 from harness.tracking.store import client as open_store
 from harness.tracking.uris import STORE_FILE, store_uri
 
