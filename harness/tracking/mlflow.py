@@ -83,19 +83,23 @@ def _fill_all(workdir: Path, changes: list[Change], damaged: list[Path], advance
         damaged.append(path)
         log.warning("%s", error)
 
-    with locked(workdir):
-        make_database(workdir)
-        tracker = Tracker(workdir)
+    def fill(uri: str) -> None:
+        tracker = Tracker(workdir, uri)
         results = list(iterate_results(workdir, on_damaged=leave_out))
-        for suite in dict.fromkeys(result.suite for _, result in results):
+        suites = dict.fromkeys(result.suite for _, result in results)
+        for suite in suites:
             advance()
             tracker.read(suite)
         for folder, result in results:
             advance()
             changes.append(tracker.track(result, folder))
-        for suite in dict.fromkeys(result.suite for _, result in results):
+        for suite in suites:
             advance()
             tracker.close_suite(suite)
+
+    with locked(workdir):
+        if not make_database(workdir, fill):
+            fill(store_uri(workdir))
 
 
 class MlflowTracking:
@@ -178,7 +182,7 @@ class MlflowTracking:
 
         def act() -> None:
             with locked(workdir):
-                action(Tracker(workdir))
+                action(Tracker(workdir, store_uri(workdir)))
 
         if self._work is not None:
             self._work.put(act)

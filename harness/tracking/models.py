@@ -41,52 +41,64 @@ def logged_model(client: Any, run: Any, result: Result, fresh: bool) -> Any | No
     return model
 
 
-def register(client: Any, run: Any, result: Result, model: Any, owner: str, fresh: bool) -> None:
-    """Put a run's model into the registry, and let the alias of its seed name it.
+class Registry:
+    """The registered models of one set of results.
 
     Args:
-        owner: whose results these are; another's model of that name is left alone.
-        fresh: as for :func:`logged_model`.
+        owner: whose results these are; another's model of the same name is left alone.
     """
-    stage = _trained(result)
-    assert stage is not None
-    there = [] if fresh else client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    version = (
-        there[0]
-        if there
-        else client.create_model_version(
-            _registered(client, result, owner),
-            model.artifact_location,  # an empty place; MLflow wants one
-            run.info.run_id,
-            _tags(result, stage),
-            description=f"Seed {result.seed}. {_pointer(stage)}",
-            await_creation_for=0,
-            model_id=model.model_id,
+
+    def __init__(self, client: Any, owner: str) -> None:
+        self._client, self._owner = client, owner
+        self._names: dict[tuple[str, str], str] = {}
+
+    def register(self, run: Any, result: Result, model: Any, fresh: bool) -> None:
+        """Put a run's model into the registry, and let the alias of its seed name it; arguments as for logged_model."""
+        stage = _trained(result)
+        assert stage is not None
+        there = [] if fresh else self._client.search_model_versions(f"run_id = '{run.info.run_id}'")
+        version = (
+            there[0]
+            if there
+            else self._client.create_model_version(
+                self._name(result),
+                model.artifact_location,  # an empty place; MLflow wants one
+                run.info.run_id,
+                _tags(result, stage),
+                description=f"Seed {result.seed}. {_pointer(stage)}",
+                await_creation_for=0,
+                model_id=model.model_id,
+            )
         )
-    )
-    client.set_registered_model_alias(version.name, f"seed-{result.seed}", version.version)
+        self._client.set_registered_model_alias(version.name, f"seed-{result.seed}", version.version)
+
+    def _name(self, result: Result) -> str:
+        """The name of the row's registered model, which is made if there is none."""
+        key = (result.suite, result.row)
+        if key not in self._names:
+            own = _name(f"{result.suite}.{result.row}")
+            about = (
+                f"Recognizers of row {result.row}, suite {result.suite}: one per seed, and per change of its result."
+            )
+            mine = (name for name in (own, f"{own}-{self._owner[:8]}") if self._is_mine(name, about))
+            self._names[key] = next(mine, own)
+        return self._names[key]
+
+    def _is_mine(self, name: str, about: str) -> bool:
+        """Whether a registered model is of these results; made if there is none of that name."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name, {OWNER_TAG: self._owner}, about)
+        except MlflowException:  # there is one; another process may have made it just now
+            return bool(self._client.get_registered_model(name).tags.get(OWNER_TAG) == self._owner)
+        return True
 
 
 def _trained(result: Result) -> StageRecord | None:
     """The stage that trained the recognizer of a finished row; None where it existed already, or the row failed."""
     stages = [stage for stage in result.stages if stage.kind == "train"]
     return stages[-1] if stages and result.status == "done" else None
-
-
-def _registered(client: Any, result: Result, owner: str) -> str:
-    """The name of the row's registered model, which is made if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    about = f"Recognizer of row {result.row} of suite {result.suite}: a version per seed, and per change of its result."
-    own = _name(f"{result.suite}.{result.row}")
-    for name in (own, f"{own}-{owner[:8]}"):
-        try:
-            client.create_registered_model(name, {OWNER_TAG: owner}, about)
-        except MlflowException:  # it is there already; another process may have made it just now
-            if client.get_registered_model(name).tags.get(OWNER_TAG) != owner:
-                continue
-        return name
-    return name
 
 
 def _tags(result: Result, stage: StageRecord) -> dict[str, str]:

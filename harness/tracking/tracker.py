@@ -22,10 +22,9 @@ from harness.results import FILE_NAME, REPORT_FILE, SUITE_FILE, Result, iterate_
 from harness.tracking.content import MAX_TAG_CHARS, Content, logged_curves, same
 from harness.tracking.datasets import dataset_inputs
 from harness.tracking.experiment import all_experiments, find_experiment, tell_experiment, twice
-from harness.tracking.models import logged_model, register
+from harness.tracking.models import Registry, logged_model
 from harness.tracking.notes import suite_note
 from harness.tracking.store import client
-from harness.tracking.uris import store_uri
 from harness.tracking.views import NOTE_TAG, Summary
 
 OWNER_FILE = ".tracking-id"  # names this set of results, so that a shared server can tell two workdirs apart
@@ -42,12 +41,13 @@ Change = Literal["created", "updated", "unchanged"]
 class Tracker:
     """Writes runs into the store of one workdir. Use it under the lock, and for as long as that is held."""
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, uri: str) -> None:
         self._workdir = workdir
         self._owner = _owner(workdir)
-        self._client = client(store_uri(workdir))
+        self._client = client(uri)
         self._experiment = find_experiment(self._client, workdir)
         self._experiments = all_experiments(self._client, workdir, self._experiment)
+        self._registry = Registry(self._client, self._owner)
         self._known: dict[str, dict[str, Any]] = {}  # runs of whole suites, by their harness.id
         self._opened: dict[str, Any] = {}  # the runs of suites
 
@@ -173,7 +173,7 @@ class Tracker:
         tags = [RunTag(name, value) for name, value in wanted.items() if run.data.tags.get(name, "") != value]
         self._log(run_id, metrics, params, tags)
         if model is not None:
-            register(self._client, run, result, model, self._owner, fresh)
+            self._registry.register(run, result, model, fresh)
 
     def _log(self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]) -> None:
         """Log in as few requests as MLflow's limits allow; tags last, since they say which curves are whole."""
