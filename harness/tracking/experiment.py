@@ -38,7 +38,7 @@ def find_experiment(client: Any, workdir: Path) -> str:
 
 
 def _find_or_make(client: Any, workdir: Path) -> str:
-    name = _name()
+    name = experiment_name()
     location = artifact_location(workdir)
     found = client.get_experiment_by_name(name)
     if found is not None and location is not None and found.artifact_location != location:
@@ -51,7 +51,7 @@ def _find_or_make(client: Any, workdir: Path) -> str:
         name = f"{name}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"
         found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, location, KIND | {EXPERIMENT_TAG: _name()}))
+        return str(client.create_experiment(name, location, KIND | {EXPERIMENT_TAG: experiment_name()}))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -61,7 +61,7 @@ def all_experiments(client: Any, workdir: Path, own: str) -> list[str]:
     """Where runs of these results can be: in a shared database a copy of them may have been filled before."""
     if artifact_location(workdir) is None:
         return [own]
-    found = [each for each in client.search_experiments() if each.tags.get(EXPERIMENT_TAG) == _name()]
+    found = [each for each in client.search_experiments() if each.tags.get(EXPERIMENT_TAG) == experiment_name()]
     return sorted({own, *(str(each.experiment_id) for each in found)})
 
 
@@ -83,5 +83,6 @@ def _tell(client: Any, experiment: str, wanted: dict[str, str]) -> None:
             twice(lambda name=name, value=value: client.set_experiment_tag(experiment, name, value))  # type: ignore[misc]
 
 
-def _name() -> str:
+def experiment_name() -> str:
+    """The name that the user chose, or ours."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT

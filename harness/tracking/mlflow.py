@@ -20,11 +20,11 @@ from harness.results import Result, iterate_results
 from harness.tracking.background import Background
 from harness.tracking.machine import Machine
 from harness.tracking.store import client, locked, make_database, set_environment
-from harness.tracking.tracker import Change, Tracker
 from harness.tracking.uris import has_secrets, one_line, shown_store, store_uri
 
 if TYPE_CHECKING:
     from harness.graph import SuitePlan
+    from harness.tracking.tracker import Change, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ def _fill_all(workdir: Path, changes: list[Change], damaged: list[Path], advance
     def leave_out(path: Path, error: DataError) -> None:
         damaged.append(path)
         log.warning("%s", error)
+
+    from harness.tracking.tracker import Tracker  # reads boards, for which much is imported
 
     def fill(uri: str) -> None:
         tracker = Tracker(workdir, uri)
@@ -181,6 +183,8 @@ class MlflowTracking:
         workdir = self._workdir
 
         def act() -> None:
+            from harness.tracking.tracker import Tracker
+
             with locked(workdir):
                 action(Tracker(workdir, store_uri(workdir)))
 

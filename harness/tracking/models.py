@@ -32,7 +32,11 @@ def logged_model(client: Any, run: Any, result: Result, fresh: bool) -> Any | No
     else:
         name = _name(f"{result.row}-seed-{result.seed}").replace(".", "-")
         model = client.create_logged_model(
-            info.experiment_id, name, info.run_id, _tags(result, stage), model_type="face recognizer"
+            info.experiment_id,
+            name,
+            info.run_id,
+            _tags(result, stage) | {"mlflow.note.content": _pointer(stage)},
+            model_type="face recognizer",
         )
     if str(model.status) != "READY":
         client.finalize_logged_model(model.model_id, "READY")
@@ -107,7 +111,6 @@ def _tags(result: Result, stage: StageRecord) -> dict[str, str]:
         "harness.content": stage.content,
         "harness.recipe": result.recipe,
         "harness.commercial_use": result.commercial_use,
-        "mlflow.note.content": _pointer(stage),
     }
 
 

@@ -25,6 +25,7 @@ VIEW_TAG = "mlflow.sharedViewState."  # and the key of the view, which stands in
 NOTE_TAG = "mlflow.note.content"
 PRIMARY_TAG = "mlflow.experiment.primaryMetric."
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the runs of models, not the traces of LLMs
+MODEL_TRAINING = "workflowType=machine_learning"  # of an address: MLflow 3.17 looks there, not at the kind
 ROWS = "tags.`harness.kind` = 'row' AND tags.`harness.current` = 'yes'"
 MAX_CHARS = 5000  # of an experiment's tag; newer servers take 20,000
 
@@ -105,6 +106,11 @@ def experiment_tags(tags: Mapping[str, str], experiment: str) -> dict[str, str]:
     return made
 
 
+def view_address(experiment: str, key: str) -> str:
+    """What follows the server's address in that of a saved view."""
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={key}&{MODEL_TRAINING}"
+
+
 def _view(name: str, metrics: list[str], order: str, ascending: bool, when: float) -> str:
     """A saved view as MLflow's interface keeps it: a name, times, and the state of the page."""
     columns = [f"params.`{param}`" for param in ("row", "suite", "seed")] + [f"metrics.`{each}`" for each in metrics]
@@ -126,12 +132,12 @@ def _view(name: str, metrics: list[str], order: str, ascending: bool, when: floa
 def _note(said: list[Summary], experiment: str) -> str:
     """The boards of the suites, the latest first, as many as fit."""
     base = f"#/experiments/{experiment}/runs"
-    links = ", ".join(f"[{key}]({base}?viewStateShareKey={key})" for key in ("leaderboard", "separability", "cost"))
+    links = ", ".join(f"[{key}]({view_address(experiment, key)})" for key in ("leaderboard", "separability", "cost"))
     text = f"One run per row and seed, under one run per suite. Views: {links}."
     for count, each in enumerate(said):
         suite = markdown_text(visible(each.suite))
-        report = f"\n\n[Report]({base}/{each.run}/artifacts/{REPORT_FILE})" if each.report else ""
-        part = f"\n\n### [{suite}]({base}/{each.run})\n\n{each.table}{report}"
+        report = f"\n\n[Report]({base}/{each.run}/artifacts/{REPORT_FILE}?{MODEL_TRAINING})" if each.report else ""
+        part = f"\n\n### [{suite}]({base}/{each.run}?{MODEL_TRAINING})\n\n{each.table}{report}"
         more = f"\n\nand {len(said) - count} more suites"
         if len(text) + len(part) + len(more) > MAX_CHARS:
             return text + more
