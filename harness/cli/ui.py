@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -81,6 +82,8 @@ def serve(uri: str, port: int, workdir: Path) -> None:
     with signals_raise(), _child(command, {**os.environ, **settings}, folder, uri) as child:
         _wait_until_up(child, url)
         click.echo(f"MLflow is on {url} (Ctrl-C ends it)")
+        if address := _leaderboard(url):
+            click.echo(f"the leaderboard: {address}")
         if status := child.wait():
             raise HarnessError(f"MLflow's server ended with status {status}; what it printed stands above")
 
@@ -155,6 +158,25 @@ def _wait_until_up(child: subprocess.Popen[bytes], url: str) -> None:
         except (URLError, OSError):
             time.sleep(0.2)
     raise HarnessError(f"MLflow's server did not answer on {url}; what it printed stands above")
+
+
+def _leaderboard(url: str) -> str:
+    """The address of the saved view with the leaderboard; empty if there is none."""
+    from urllib.error import URLError
+    from urllib.parse import urlencode
+    from urllib.request import urlopen
+
+    from harness.tracking.experiment import experiment_name
+    from harness.tracking.views import VIEW_TAG, view_address
+
+    query = urlencode({"experiment_name": experiment_name()})
+    try:
+        with urlopen(f"{url}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=5) as answer:
+            found = json.load(answer)["experiment"]
+    except (URLError, OSError, ValueError, KeyError):
+        return ""
+    there = any(tag["key"] == f"{VIEW_TAG}leaderboard" for tag in found.get("tags", ()))
+    return f"{url}/{view_address(found['experiment_id'], 'leaderboard')}" if there else ""
 
 
 def _free_port(port: int) -> int:

@@ -32,6 +32,11 @@ class Background:
         self._thread.start()
         atexit.register(self._break_off)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is done or waits to be done."""
+        return bool(self._queue)
+
     def put(self, action: Callable[[], object]) -> None:
         """Queue an action; returns at once. Nothing is done any more after a failure or a stop."""
         with self._news:

@@ -1,4 +1,8 @@
-"""One result in MLflow's words: parameters, metrics, curves and tags, within MLflow's limits."""
+"""One result in MLflow's words: parameters, metrics, curves and tags, within MLflow's limits.
+
+Of the metrics only those that have a column on the board are here, with their intervals; all are in the result file,
+which lies with the run.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import json
 import math
 import posixpath
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from harness.reading.metrics import describe
 from harness.results import CHOSEN, Result
+from harness.tracking.notes import row_note
 
 # Limits of MLflow 3 (mlflow/utils/validation.py).
 MAX_PARAM_CHARS = 6000
@@ -21,31 +28,39 @@ MAX_KEY_CHARS = 250
 
 @dataclass(frozen=True)
 class Content:
-    """What a run says: parameters, single numbers, curves of (step, value), and tags (which alone may change)."""
+    """What a run says: parameters, single numbers, means, curves, and tags.
+
+    Tags may change, and means too: each is kept with the number of its members, since a benchmark can be added.
+    """
 
     params: dict[str, str]
     scalars: dict[str, float]
+    means: dict[str, tuple[float, int]]
     curves: dict[str, list[tuple[int, float]]]
     tags: dict[str, str]
 
     @classmethod
     def of(cls, result: Result) -> Content:
         """Read a result."""
-        params = {"row": result.row, "generator": result.generator, "seed": result.seed, **result.parameters}
+        named = {"suite": result.suite, "row": result.row, "generator": result.generator, "seed": result.seed}
+        params = named | result.parameters
         curves = {clean_name(name): points for name, points in result.curves.items()}
+        tags = _tags(result) | {"mlflow.note.content": row_note(result)}
         return cls(
             params={clean_name(name): _shorten(_text(value), MAX_PARAM_CHARS) for name, value in params.items()},
             scalars={clean_name(name): value for name, value in _scalars(result)},
+            means={clean_name(name): mean for name, mean in _means(result)},
             curves=curves,
-            tags={clean_name(name): _shorten(value, MAX_TAG_CHARS) for name, value in _tags(result).items()},
+            tags={clean_name(name): _shorten(value, MAX_TAG_CHARS) for name, value in tags.items()},
         )
 
     def contradicts(self, run: Any) -> bool:
         """Whether the run already says something that this content does not say, or says otherwise."""
         params, metrics = run.data.params, run.data.metrics
+        free = self.curves.keys() | self.means.keys()
         return (
             any(self.params.get(name) != value for name, value in params.items())
-            or any(not _same(self.scalars.get(n), v) for n, v in metrics.items() if n not in self.curves)
+            or any(not same(self.scalars.get(n), v) for n, v in metrics.items() if n not in free)
             or any(self.curve_digests().get(name) != digest for name, digest in logged_curves(run).items())
         )
 
@@ -71,24 +86,35 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
+def same(mine: float | None, theirs: float | None) -> bool:
+    """Whether two numbers are equal; no number equals none."""
+    if mine is None or theirs is None:
+        return False
+    return mine == theirs or (math.isnan(mine) and math.isnan(theirs))
+
+
 def _scalars(result: Result) -> Iterator[tuple[str, float]]:
+    shown = describe([result])
     for metric in result.metrics:
+        if not shown[metric.name].headline:
+            continue
         yield metric.name, metric.value
         if metric.interval is not None:
             yield f"{metric.name}.low", metric.interval[0]
             yield f"{metric.name}.high", metric.interval[1]
-        if metric.std_folds is not None:
-            yield f"{metric.name}.std_folds", metric.std_folds
     if result.status == "failed":
         return  # costs so far would contradict those of the completed row
     for kind in dict.fromkeys(stage.kind for stage in result.stages):
-        stages = [stage for stage in result.stages if stage.kind == kind]
-        yield f"stages/{kind}/seconds", sum(stage.seconds for stage in stages)
-        if images := sum(stage.images for stage in stages):
-            yield f"stages/{kind}/images", images
-            yield f"stages/{kind}/rejected", sum(stage.rejected for stage in stages)
+        yield f"stages/{kind}/seconds", sum(stage.seconds for stage in result.stages if stage.kind == kind)
     yield "stages/seconds", sum(stage.seconds for stage in result.stages)
     yield "stages/gpu_hours", sum(stage.gpu_hours for stage in result.stages)
+
+
+def _means(result: Result) -> Iterator[tuple[str, tuple[float, int]]]:
+    values = {metric.name: metric.value for metric in result.metrics}
+    for name, about in describe([result]).items():
+        if about.members:
+            yield name, (statistics.fmean(values[member] for member in about.members), len(about.members))
 
 
 def _tags(result: Result) -> dict[str, str]:
@@ -123,7 +149,3 @@ def _text(value: object) -> str:
 
 def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _same(mine: float | None, theirs: float) -> bool:
-    return mine is not None and (mine == theirs or (math.isnan(mine) and math.isnan(theirs)))

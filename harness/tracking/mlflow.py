@@ -1,63 +1,40 @@
 """MLflow as a view of result files: an event plugin that fills it as a run goes, and ``sync``, which fills it again.
 
-One experiment holds one parent run per suite and, under it, one run per (suite, row, seed). Runs are found again by a
-tag. A run never says two things: a result that only adds to what its run says (a failed row that was completed, one
-more evaluator) reopens the run; a result that contradicts it (another parameter, another value) gets a new run, and
-the old one is marked as superseded. All times come from the result files, so filling twice changes nothing.
-
 All of this happens on a thread of its own, so that a store that is slow or hangs never holds up a run.
+:class:`harness.tracking.tracker.Tracker` says what is written.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import logging
-import os
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from harness import disk
 from harness.errors import DataError, HarnessError
 from harness.hookspecs import hookimpl
-from harness.results import FILE_NAME, SUITE_FILE, Result, iterate_results
+from harness.results import Result, iterate_results
 from harness.tracking.background import Background
-from harness.tracking.content import Content, logged_curves
+from harness.tracking.machine import Machine
 from harness.tracking.store import client, locked, make_database, set_environment
-from harness.tracking.uris import (
-    ARTIFACTS,
-    artifact_location,
-    has_secrets,
-    one_line,
-    own_store,
-    shown_store,
-    store_uri,
-)
+from harness.tracking.uris import has_secrets, one_line, shown_store, store_uri
 
 if TYPE_CHECKING:
     from harness.graph import SuitePlan
+    from harness.tracking.tracker import Change, Tracker
 
 log = logging.getLogger(__name__)
-
-EXPERIMENT = "facegen-harness"  # MLFLOW_EXPERIMENT_NAME wins
-EXPERIMENT_TAG = "harness.experiment"  # that name, also on the experiments of further workdirs in one database
-OWNER_FILE = ".tracking-id"  # names this set of results, so that a shared server can tell two workdirs apart
 
 # The end of a run waits for MLflow until nothing has come through for QUIET_S, and no longer than END_S in all.
 QUIET_S = 20.0
 END_S = 60.0
 TELL_S = 5.0  # a longer wait says so
 SYNC_QUIET_S = 180.0  # `harness sync` has nothing else to do
-
-# Limits of MLflow 3 (mlflow/utils/validation.py).
-MAX_METRICS_PER_BATCH = 1000
-MAX_PARAMS_PER_BATCH = 100
-
-Change = Literal["created", "updated", "unchanged"]
+SHARE = 0.05  # of a run's time, at the most, goes into descriptions before the end
+SAMPLE_S = 30.0  # between two looks at the machine while stages run
 
 
 @dataclass(frozen=True)
@@ -106,16 +83,25 @@ def _fill_all(workdir: Path, changes: list[Change], damaged: list[Path], advance
         damaged.append(path)
         log.warning("%s", error)
 
-    with locked(workdir):
-        make_database(workdir)
-        tracker = Tracker(workdir)
+    from harness.tracking.tracker import Tracker  # reads boards, for which much is imported
+
+    def fill(uri: str) -> None:
+        tracker = Tracker(workdir, uri)
         results = list(iterate_results(workdir, on_damaged=leave_out))
+        suites = dict.fromkeys(result.suite for _, result in results)
+        for suite in suites:
+            advance()
+            tracker.read(suite)
         for folder, result in results:
             advance()
             changes.append(tracker.track(result, folder))
-        for suite in dict.fromkeys(result.suite for _, result in results):
+        for suite in suites:
             advance()
             tracker.close_suite(suite)
+
+    with locked(workdir):
+        if not make_database(workdir, fill):
+            fill(store_uri(workdir))
 
 
 class MlflowTracking:
@@ -124,21 +110,34 @@ class MlflowTracking:
     def __init__(self) -> None:
         self._workdir = Path()
         self._work: Background | None = None
+        self._machine: Machine | None = None
+        self._run = ""  # id of the suite's run
+        self._started = self._sampled = self._described = 0.0
 
     @hookimpl
     def suite_started(self, plan: SuitePlan, workdir: Path) -> None:
         """Open the suite's run, so that it can be watched from the start."""
         set_environment(workdir)
         self._workdir, self._work = workdir, Background("harness-mlflow")
+        self._started = self._sampled = time.monotonic()
+        self._described, self._run, self._machine = 0.0, "", None
         self._work.put(lambda: importlib.import_module("mlflow"))
         self._work.put(lambda: _prepare(workdir))
-        self._put(lambda tracker: tracker.open_suite(plan.suite.name, plan.resolved_yaml))
+        self._put(lambda tracker: self._open(tracker, plan))
+
+    @hookimpl
+    def stage_progress(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Note now and then what the machine does; never while something else waits."""
+        now = time.monotonic()
+        if now - self._sampled >= SAMPLE_S and self._work is not None and not self._work.busy:
+            self._sampled = now
+            self._work.put(lambda: self._sample(int(now - self._started)))
 
     @hookimpl
     def row_finished(self, result: Result, folder: Path) -> None:
         """Fill the run of one row and seed."""
         self._warn_of_failure()
-        self._put(lambda tracker: tracker.track(result, folder))
+        self._put(lambda tracker: self._track(tracker, result, folder))
 
     @hookimpl
     def suite_finished(self, plan: SuitePlan, workdir: Path, results: list[Result]) -> None:
@@ -154,12 +153,40 @@ class MlflowTracking:
             self._give_up(f"{shown_store(workdir)} did not keep up")
         self._work = None
 
+    # What follows up to _put is done on the thread.
+
+    def _open(self, tracker: Tracker, plan: SuitePlan) -> None:
+        self._run = tracker.open_suite(plan.suite.name, plan.resolved_yaml).info.run_id
+        self._machine = Machine()
+
+    def _track(self, tracker: Tracker, result: Result, folder: Path) -> None:
+        """Fill a run, and refresh the board unless that was done not long ago."""
+        tracker.track(result, folder)
+        started = time.monotonic()
+        if started >= self._described:
+            tracker.describe(result.suite)
+            ended = time.monotonic()
+            self._described = ended + (ended - started) / SHARE
+
+    def _sample(self, step: int) -> None:
+        from mlflow.entities import Metric
+
+        if self._machine is None:
+            return
+        values, now = self._machine.sample(), int(time.time() * 1000)
+        if values:
+            with locked(self._workdir):
+                metrics = [Metric(name, value, now, step) for name, value in values.items()]
+                client(store_uri(self._workdir)).log_batch(self._run, metrics)
+
     def _put(self, action: Callable[[Tracker], object]) -> None:
         workdir = self._workdir
 
         def act() -> None:
+            from harness.tracking.tracker import Tracker
+
             with locked(workdir):
-                action(Tracker(workdir))
+                action(Tracker(workdir, store_uri(workdir)))
 
         if self._work is not None:
             self._work.put(act)
@@ -187,188 +214,3 @@ def _wait(work: Background, store: str) -> bool:
         return work.wait(QUIET_S, END_S - TELL_S)
     except KeyboardInterrupt:
         return False
-
-
-def _owner(workdir: Path) -> str:
-    """The name of this set of results; it is copied along with them."""
-    path = workdir / "results" / OWNER_FILE
-    found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-    if not found:
-        found = uuid.uuid4().hex
-        disk.write_text(path, found + "\n")
-    return found
-
-
-class Tracker:
-    """Writes runs into the store of one workdir. Use it under the lock."""
-
-    def __init__(self, workdir: Path) -> None:
-        self._workdir = workdir
-        self._owner = _owner(workdir)
-        self._client = client(store_uri(workdir))
-        self._experiment = self._find_experiment()
-        self._experiments = self._all_experiments()
-
-    def open_suite(self, suite: str, resolved: str | None = None, here: bool = False) -> str:
-        """Find or create the run of a suite and give it the resolved suite file; returns its id.
-
-        Args:
-            here: whether it must be in this workdir's own experiment, since runs will be put under it.
-        """
-        path = self._workdir / "results" / suite / SUITE_FILE
-        if resolved is None and path.is_file():
-            resolved = path.read_text(encoding="utf-8")
-        digest = "" if resolved is None else hashlib.sha256(resolved.encode()).hexdigest()
-        run, old = self._find(suite), None
-        stale = run is None or (bool(digest) and run.data.tags.get("harness.suite_file") != digest)
-        if run is not None and (here or stale) and not self._is_here(run):
-            run, old = None, run
-        if run is None:
-            started = [result.started for _, result in self._results(suite)]
-            run = self._create((suite,), suite, min(started, default=None), {"harness.kind": "suite"}, old)
-        if resolved is not None and run.data.tags.get("harness.suite_file") != digest:
-            self._client.log_text(run.info.run_id, resolved, SUITE_FILE)
-            self._client.set_tag(run.info.run_id, "harness.suite_file", digest)
-        return str(run.info.run_id)
-
-    def close_suite(self, suite: str, resolved: str | None = None) -> None:
-        """Give the suite's run its end: failed if a row failed."""
-        results = [result for _, result in self._results(suite)]
-        if not results:
-            return
-        run_id = self.open_suite(suite, resolved)
-        status = "FAILED" if any(result.status == "failed" for result in results) else "FINISHED"
-        self._end(run_id, status, max(result.finished for result in results))
-
-    def track(self, result: Result, folder: Path) -> Change:
-        """Fill the run of one result, unless it holds this very result already."""
-        digest = _digest(folder, result)
-        key = (result.suite, result.row, str(result.seed))
-        run, old = self._find(*key), None
-        if run is not None and run.data.tags.get("harness.digest") == digest:
-            return "unchanged"
-        change: Change = "created" if run is None else "updated"
-        content = Content.of(result)
-        if run is not None and (content.contradicts(run) or not self._is_here(run)):
-            run, old = None, run
-        if run is None:
-            tags = {"harness.kind": "row", "mlflow.parentRunId": self.open_suite(result.suite, here=True)}
-            run = self._create(key, f"{result.row}, seed {result.seed}", result.started, tags, old)
-        self._fill(run, content, result)
-        self._files(run.info.run_id, folder, result)
-        self._end(run.info.run_id, "FAILED" if result.status == "failed" else "FINISHED", result.finished)
-        self._client.set_tag(run.info.run_id, "harness.digest", digest)  # last: what stopped before is done again
-        return change
-
-    def _results(self, suite: str) -> Iterator[tuple[Path, Result]]:
-        """The results of a suite that can be read; ``sync`` names the others."""
-        return iterate_results(self._workdir, suite, on_damaged=lambda _path, _error: None)
-
-    def _fill(self, run: Any, content: Content, result: Result) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        now = int(result.finished * 1000)
-        there = run.data.metrics
-        metrics = [Metric(name, value, now, 0) for name, value in content.scalars.items() if name not in there]
-        curves = {name: points for name, points in content.curves.items() if name not in logged_curves(run)}
-        metrics += [Metric(name, value, now, step) for name, points in curves.items() for step, value in points]
-        for batch in _batches(metrics, MAX_METRICS_PER_BATCH):
-            self._client.log_batch(run.info.run_id, metrics=batch)
-        params = [Param(name, value) for name, value in content.params.items() if name not in run.data.params]
-        for batch in _batches(params, MAX_PARAMS_PER_BATCH):
-            self._client.log_batch(run.info.run_id, params=batch)
-        wanted = {**content.tags, "harness.curves": json.dumps(content.curve_digests())}
-        tags = [RunTag(name, value) for name, value in wanted.items() if run.data.tags.get(name, "") != value]
-        for batch in _batches(tags, MAX_PARAMS_PER_BATCH):
-            self._client.log_batch(run.info.run_id, tags=batch)
-
-    def _files(self, run_id: str, folder: Path, result: Result) -> None:
-        for path, target in _artifacts(folder, result):
-            self._client.log_artifact(run_id, str(path), target)
-
-    def _create(
-        self, key: Sequence[str], name: str, started: float | None, tags: dict[str, str], old: Any | None
-    ) -> Any:
-        """A new run, which supersedes the old one if there is one."""
-        labels = dict(zip(("harness.suite", "harness.row", "harness.seed"), key, strict=False))
-        every = {"harness.id": self._identity(*key), "harness.current": "yes", "mlflow.source.name": "harness"}
-        if old is not None:
-            every["harness.supersedes"] = old.info.run_id
-            self._client.update_run(old.info.run_id, name=f"{old.info.run_name} (superseded)")
-            self._client.set_tag(old.info.run_id, "harness.current", "no")  # first: two must never be current
-        start_ms = None if started is None else int(started * 1000)
-        run = self._client.create_run(
-            self._experiment, start_time=start_ms, tags={**every, **labels, **tags}, run_name=name
-        )
-        if old is not None:
-            self._client.set_tag(old.info.run_id, "harness.superseded_by", run.info.run_id)
-        return run
-
-    def _end(self, run_id: str, status: str, finished: float) -> None:
-        info = self._client.get_run(run_id).info
-        end_ms = int(finished * 1000)
-        if info.status != status or info.end_time != end_ms:
-            self._client.set_terminated(run_id, status, end_ms)
-
-    def _find(self, *key: str) -> Any | None:
-        """The run of a suite (one word) or of a row and seed (three), unless it was superseded or deleted."""
-        wanted = f"tags.\"harness.id\" = '{self._identity(*key)}' and tags.\"harness.current\" = 'yes'"
-        runs = self._client.search_runs(self._experiments, wanted, max_results=1)
-        return runs[0] if runs else None
-
-    def _is_here(self, run: Any) -> bool:
-        """Whether the files of a run lie where this workdir puts them."""
-        return str(run.info.experiment_id) == self._experiment
-
-    def _identity(self, *key: str) -> str:
-        return hashlib.sha256("\0".join([self._owner, *key]).encode()).hexdigest()[:32]
-
-    def _find_experiment(self) -> str:
-        """The experiment whose files lie in this workdir, or with the server; made if there is none."""
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        location = artifact_location(self._workdir)
-        # The kind opens the runs table, not the traces of LLMs.
-        tags = {"mlflow.experimentKind": "custom_model_development", EXPERIMENT_TAG: name}
-        found = self._client.get_experiment_by_name(name)
-        if found is not None and location is not None and found.artifact_location != location:
-            if (own := own_store(self._workdir)) is not None:
-                raise DataError(
-                    f"{own}: made for another folder ({found.artifact_location}); delete it and "
-                    f"{ARTIFACTS}, then `harness sync` fills it again"
-                )
-            # The database is shared, and this experiment's files lie in another workdir.
-            name = f"{name}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"
-            found = self._client.get_experiment_by_name(name)
-        if found is None:
-            return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-
-    def _all_experiments(self) -> list[str]:
-        """Where runs of these results can be: in a shared database a copy of them may have been filled before."""
-        if artifact_location(self._workdir) is None:
-            return [self._experiment]
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = [e for e in self._client.search_experiments() if e.tags.get(EXPERIMENT_TAG) == name]
-        return sorted({self._experiment, *(str(e.experiment_id) for e in found)})
-
-
-def _artifacts(folder: Path, result: Result) -> list[tuple[Path, str | None]]:
-    """The files of a result that exist, with the artifact folder they go to."""
-    listed: list[tuple[str, str | None]] = [(FILE_NAME, None)]
-    listed += [(name, "figures") for name in result.figures] + [(name, "tables") for name in result.tables]
-    return [(folder / name, target) for name, target in listed if (folder / name).is_file()]
-
-
-def _digest(folder: Path, result: Result) -> str:
-    """Digest of the result file and of the files it names."""
-    digest = hashlib.sha256()
-    for path, _ in _artifacts(folder, result):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -67,7 +67,8 @@ def make() -> Callable[..., Result]:
                     headline=True,
                     ranked=True,
                 ),
-                MetricRecord(name="ijbc/tar@far=1e-4", value=0.5, n=200, protocol="sha256:ijbc"),
+                MetricRecord(name="ijbc/tar@far=1e-4", value=0.5, n=200, protocol="sha256:ijbc", headline=True),
+                MetricRecord(name="ijbc/genuine_mean", value=0.3, n=200, protocol="sha256:ijbc"),
             ],
             "stages": [
                 StageRecord(kind="generate", key="k", content="sha256:gen", seconds=4.5, images=24, rejected=2),

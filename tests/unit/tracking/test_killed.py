@@ -13,8 +13,10 @@ import pytest
 
 from harness.errors import DataError
 from harness.results import Result
-from harness.tracking.mlflow import EXPERIMENT, OWNER_FILE, sync
+from harness.tracking.experiment import EXPERIMENT
+from harness.tracking.mlflow import sync
 from harness.tracking.store import client, database_fault
+from harness.tracking.tracker import OWNER_FILE
 from harness.tracking.uris import STORE_FILE, store_uri
 
 Make = Callable[..., Result]

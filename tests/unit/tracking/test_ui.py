@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from harness.cli.ui import sync, ui
 from harness.errors import InputError
 from harness.results import Result
-from harness.tracking.mlflow import EXPERIMENT, MlflowTracking
+from harness.tracking.experiment import EXPERIMENT
+from harness.tracking.mlflow import MlflowTracking
 from harness.tracking.mlflow import sync as fill
 
 UI = "from harness.cli.ui import ui; ui()"
