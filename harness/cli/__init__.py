@@ -23,6 +23,7 @@ _COMMANDS = {
     "plan": "run",
     "plugins": "plugins",
     "report": "report",
+    "results": "results",
     "run": "run",
     "store": "store",
     "sync": "ui",
