@@ -1,4 +1,4 @@
-"""`harness weights`: `import` makes weights files of published checkpoints, `check` says how weights want their pictures,
+"""`harness weights`: `import` makes weights files of published checkpoints, `check` says how they want their pictures,
 `export` writes a recognizer with its card.
 """
 

@@ -29,7 +29,7 @@ HF_FILES = "data/train-*.parquet"
 _LMDB_BYTES = 1 << 28  # of the map at first; it grows
 _HF_FEATURES = {name: {"dtype": "int64", "_type": "Value"} for name in ("label", "identity", "sample")}
 
-Told = Callable[[int, int], object]  # of how many images that are written, and how many there are
+Told = Callable[[int, int], object]  # of how many images are read, and how many there are
 
 
 def export(
@@ -39,13 +39,13 @@ def export(
 
     ``folders``: files under the names they were read from, or ``IDENTITY/SAMPLE`` where they were drawn, with
     ``pairs.csv`` where the set is a protocol's. ``huggingface``: the same names in ``data/train-*.parquet`` with label,
-    identity, sample and image. ``recordio``: ``train.rec``, ``.idx``, ``.lst`` and ``property`` as insightface lays them
-    out. ``lmdb``: ``train.lmdb`` as ``ImageFolderLMDB`` reads it. Labels count the identities from 0, in their order.
+    identity, sample and image. ``recordio``: ``train.rec``, ``.idx``, ``.lst`` and ``property`` as insightface lays
+    them out. ``lmdb``: ``train.lmdb`` as ``ImageFolderLMDB`` reads it. Labels count the identities from 0.
 
     Args:
         artifact: its folder in the store: a source, a row's images, aligned faces, or a protocol with faces of its own.
         card: the text of ``README.md``; none is written where it is empty.
-        told: called with the number of images that are written, and of all.
+        told: called with the number of images that are read, and of all.
 
     Raises:
         InputError: it holds no faces, the folder is not empty, a package is missing, or the format has no place for
@@ -86,9 +86,9 @@ def _encoded(faces: FaceSet, order: Ints, told: Told) -> Iterator[tuple[int, byt
     """(position, encoded bytes) of faces in order; a group of them is in memory at a time."""
     for start in range(0, len(order), GROUP_IMAGES):
         group = order[start : start + GROUP_IMAGES]
+        told(start + len(group), len(order))
         for position, (data, _) in zip(group.tolist(), faces.encoded(group), strict=True):
             yield position, data
-        told(start + len(group), len(order))
 
 
 def _named(faces: FaceSet, told: Told) -> Iterator[tuple[int, str, bytes]]:

@@ -16,7 +16,7 @@ from harness.data.datasets import BinData, DataSet, FolderData, IJBData, PairFol
 from harness.data.pairlists import CSV_COLUMNS
 from harness.data.pictures import SUFFIX_OF, read_file, read_header
 from harness.data.recordio import MAX_LABEL, RecordWriter
-from harness.errors import DataError, InputError
+from harness.errors import InputError
 
 SHARD_IMAGES = 10_000  # per parquet file
 GROUP_IMAGES = 256  # per row group: what a reader holds at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -87,7 +88,7 @@ def dataset_card(chosen: Chosen, faces: FaceSet, format_: Format) -> str:
         header,
         images=len(faces),
         identities=len(set(faces.identities.tolist())),
-        size_px=made.options.get("crop_px") or made.details.get("crop", {}).get("size_px"),
+        crop=made.details.get("crop", {}),
         rejected=made.counts.get("rejected", 0),
         drawn=[each.component for each in drawn],
         format=format_,
@@ -152,8 +153,8 @@ def _license(chosen: Chosen) -> dict[str, str]:
     """The license in the header: the one that all parts have, else what Hugging Face calls other or unknown."""
     names = {"unknown" if each is None else each.license.get("name") or "unknown" for each in chosen.lineage.values()}
     name = "unknown" if "unknown" in names else names.pop() if len(names) == 1 else "several, listed in this card"
-    identifier = name.lower()
-    return {"license": identifier} if identifier in HF_LICENSES else {"license": "other", "license_name": visible(name)}
+    identifier = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    return {"license": identifier} if identifier in HF_LICENSES else {"license": "other", "license_name": identifier}
 
 
 def _part(id: str, made: Manifest | None) -> Part:

@@ -21,7 +21,7 @@ def export_faces(workdir: Path, name: str, folder: Path, format_: Format, seed: 
     Args:
         name: a folder of a store, or ``SUITE/ROW``: what the row's recognizer was trained on.
         seed: of the row; default: its first.
-        told: called with the number of images that are written, and of all.
+        told: called with the number of images that are read, and of all.
 
     Raises:
         InputError, DataError: as :func:`harness.export.chosen.choose` and :func:`harness.data.exports.export`.

@@ -26,8 +26,8 @@ TEST_COLUMNS = (
 )
 
 
-_NUMBERS = {name: "float64" for name in ("value", "low", "high", "mean", "seeds_low", "seeds_high")}
-_NUMBERS |= {name: "Int64" for name in ("seed", "n", "identities", "per_identity")}  # which can be missing
+_NUMBERS = dict.fromkeys(("value", "low", "high", "mean", "seeds_low", "seeds_high"), "float64")
+_NUMBERS |= dict.fromkeys(("seed", "n", "identities", "per_identity"), "Int64")  # which can be missing
 
 
 def board_frame(board: Board) -> DataFrame:
