@@ -9,7 +9,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from harness.errors import DataError, InputError
 from harness.faces.faceset import FaceSet
 
 Format = Literal["folders", "huggingface", "recordio", "lmdb"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 CARD = "README.md"
 HF_FILES = "data/train-*.parquet"
 _LMDB_BYTES = 1 << 28  # of the map at first; it grows

@@ -83,6 +83,8 @@ def unpack(source: Path, folder: Path) -> int:
         InputError: the source is of another kind, or the folder is not empty.
         DataError: the source is damaged, or an image has no known format.
     """
+    if (source / "items.parquet").is_file():
+        raise InputError(f"{source}: it is a stored face set; `harness data export` writes its faces as files")
     dataset = open_dataset(source)
     if not isinstance(dataset, BinData | RecordData):
         raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
