@@ -19,6 +19,7 @@ from harness.reading.escape import markdown_text, visible
 from harness.reading.fields import key as row_name
 from harness.reading.leaderboard import Cell, Interval
 from harness.reading.metrics import About
+from harness.results import Result
 from harness.store.artifacts import Manifest
 from harness.store.weights import WeightsInfo
 
@@ -120,25 +121,25 @@ def _render(template: str, chosen: Chosen, header: dict[str, Any], **view: Any) 
     made = chosen.artifact.manifest
     measured = [found for result in chosen.rests if (found := _measured(chosen, result.suite, result.row, result.seed))]
     families = {name.split("/")[0] for result in chosen.rests for name in _names(chosen, result.suite, result.row)}
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
-            title=_title(chosen),
-            made=made,
-            settings=json.dumps(made.settings, sort_keys=True),
-            rows=[f"{each.suite}/{each.row}, seed {each.seed}" for each in chosen.rests],
-            parts=[_part(id, each) for id, each in chosen.lineage.items()],
-            commercial_use=chosen.commercial_use,
-            measured=measured,
-            missing=[name for name in ASKED if name not in families],
-            warnings=list(dict.fromkeys(text for result in chosen.rests for text in result.warnings)),
-            chosen_on=list(dict.fromkeys(name for result in chosen.rests for name in result.chosen_on)),
-            version=__version__,
-            **view,
-        )
-    )
+    view |= {
+        "header": yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
+        "title": _title(chosen),
+        "made": made,
+        "settings": json.dumps(made.settings, sort_keys=True),
+        "rows": [_result(each) for each in chosen.rests],
+        "parts": [_part(id, each) for id, each in chosen.lineage.items()],
+        "commercial_use": chosen.commercial_use,
+        "measured": measured,
+        "missing": [name for name in ASKED if name not in families],
+        "warnings": list(dict.fromkeys(text for result in chosen.rests for text in result.warnings)),
+        "chosen_on": list(dict.fromkeys(name for result in chosen.rests for name in result.chosen_on)),
+    }
+    return _environment().get_template(template).render(version=__version__, **view)
+
+
+def _result(result: Result) -> str:
+    failed = " (failed)" if result.status == "failed" else ""
+    return f"{result.suite}/{result.row}, seed {result.seed}{failed}"
 
 
 def _title(chosen: Chosen) -> str:

@@ -15,6 +15,7 @@ from harness.store.artifacts import MANIFEST, Artifact, Manifest, Store
 
 FACES = ("align", "generate")  # kinds of stages, what a recognizer was trained on first
 MODEL = ("train", "weights")
+GIVEN = ("authentic", "images")  # generators whose pictures are those of a source, drawn by nobody here
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,5 @@ def _manifest(store: Store, id: str) -> Manifest | None:
 def generators(chosen: Chosen) -> Iterator[Manifest]:
     """What drew pictures on the way to it."""
     for made in chosen.lineage.values():
-        if made is not None and made.kind == "generate" and not _given(made):
+        if made is not None and made.kind == "generate" and made.component not in GIVEN:
             yield made
-
-
-def _given(made: Manifest) -> bool:
-    """Whether a row's images are those of its source, drawn by nobody here."""
-    return set(made.parents) == {"source"}
