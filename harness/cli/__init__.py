@@ -25,6 +25,7 @@ _COMMANDS = {
     "plan": "plan",
     "plugins": "plugins",
     "report": "report",
+    "results": "results",
     "run": "run",
     "store": "store",
     "sync": "ui",

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from harness.cli.options import workdir_option
 from harness.reading.escape import visible
 
 if TYPE_CHECKING:
+    from harness.data.exports import Format
     from harness.data.survey import Findings, Summary
 
 source_argument = click.argument("source", type=click.Path(path_type=Path))
@@ -90,13 +92,32 @@ def unpack(source: Path, folder: Path) -> None:
 
 
 @data.command()
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("faces")
 @click.argument("folder", type=click.Path(path_type=Path))
-def export(artifact: Path, folder: Path) -> None:
-    """Write the faces of ARTIFACT, a folder of the store, into FOLDER under the names of the files they came from."""
-    from harness.data.transfer import export as write
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["folders", "huggingface", "recordio", "lmdb"]),
+    default="folders",
+    show_default=True,
+    help="How the faces are laid out.",
+)
+@click.option("--seed", type=int, help="Of a row: which of its seeds. Default: the first.")
+@workdir_option
+def export(faces: str, folder: Path, format_: Format, seed: int | None, workdir: Path) -> None:
+    """Write FACES, a folder of the store or SUITE/ROW, with a card into FOLDER; the bytes of every image are kept.
 
-    click.echo(visible(f"wrote {write(artifact, folder)} images to {folder}"))
+    Of a row these are the faces that its recognizer was trained on. folders are files under the names that faces were
+    read from, huggingface is for datasets.load_dataset, recordio for insightface's trainers, lmdb for ImageFolderLMDB.
+    """
+    from harness.export.write import export_faces
+
+    def told(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done:,} of {total:,} images", err=True, nl=done == total)
+
+    count = export_faces(workdir, faces, folder, format_, seed, told)
+    click.echo(visible(f"wrote {count} images and their card to {folder}"))
 
 
 def _summary_text(summary: Summary) -> str:

@@ -14,10 +14,11 @@ from harness.cli.options import workdir_option
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", "json", "csv", "markdown", "html"]),
+    type=click.Choice(["table", "json", "csv", "markdown", "latex", "html"]),
     default="table",
     show_default=True,
-    help="json and csv hold every metric, as fractions; html is the page that `harness report` writes.",
+    help="json and csv hold every metric, as fractions; html is the page that `harness report` writes, latex a table "
+    "with booktabs, bold where a difference is more than chance.",
 )
 @click.option("--published", is_flag=True, help="Also show the rows that papers print; they are never ranked.")
 @click.option(
@@ -33,6 +34,8 @@ def leaderboard(suite: str | None, format_: str, published: bool, distributions:
     Rows that share a letter do not differ by more than chance. A rank needs three seeds and, per metric, the same
     protocol, recipe and dataset size.
     """
+    if format_ == "latex" and published:
+        raise click.UsageError("--format latex has no published rows; take --format markdown")
     if format_ == "html":
         from harness.report.page import html
 
@@ -53,5 +56,10 @@ def leaderboard(suite: str | None, format_: str, published: bool, distributions:
         return
     for text in board.damaged if format_ == "csv" else ():  # the other formats have a place for it
         click.echo(f"warning: {visible(text)}; left out", err=True)
+    if format_ == "latex":
+        from harness.report.latex import to_latex
+
+        click.echo(to_latex(board), nl=False)
+        return
     make = {"json": formats.to_json, "csv": formats.to_csv, "markdown": formats.to_markdown}[format_]
     click.echo(make(board), nl=False)

@@ -1,4 +1,6 @@
-"""`harness weights import`: published checkpoints become weights files; `check`: how weights want their pictures."""
+"""`harness weights`: `import` makes weights files of published checkpoints, `check` says how they want their pictures,
+`export` writes a recognizer with its card.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.options import workdir_option
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,6 +100,19 @@ def check_weights(
         run = Run(0, device)
         found = find_wanted(recognizer, sample_pairs(brings, pairs, run, finder), run)
     click.echo(found.line(file, protocol))
+
+
+@weights.command("export")
+@click.argument("recognizer")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Of a row: which of its seeds. Default: the first.")
+@workdir_option
+def export_weights(recognizer: str, folder: Path, seed: int | None, workdir: Path) -> None:
+    """Write RECOGNIZER, a folder of the store or SUITE/ROW, as a weights file with a card into FOLDER."""
+    from harness.export.write import export_recognizer
+    from harness.reading.escape import visible
+
+    click.echo(visible(f"wrote {export_recognizer(workdir, recognizer, folder, seed)} and its card"))
 
 
 def _protocol(text: str, settings: dict[str, Any]) -> Any:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from harness.coding import kept_suffix
-from harness.components.base import Crop
 from harness.data.bins import Dialect, write_bin
 from harness.data.datasets import BinData, DataSet, FolderData, IJBData, PairFolderData, RecordData, open_dataset
 from harness.data.pairlists import CSV_COLUMNS
-from harness.data.pictures import SUFFIX_OF, SUFFIXES, read_file, read_header
+from harness.data.pictures import SUFFIX_OF, read_file, read_header
 from harness.data.recordio import MAX_LABEL, RecordWriter
-from harness.errors import DataError, InputError
-from harness.faces.faceset import FaceSet
+from harness.errors import InputError
 
 SHARD_IMAGES = 10_000  # per parquet file
 GROUP_IMAGES = 256  # per row group: what a reader holds at once
@@ -37,7 +34,7 @@ def convert(source: Path, folder: Path) -> int:
     dataset = open_dataset(source)
     if isinstance(dataset, IJBData):
         raise InputError(f"{source}: its templates and landmarks would be lost; use the {dataset.kind} folder as it is")
-    with _new_folder(folder) as made:
+    with new_folder(folder) as made:
         (made / "shards").mkdir()
         names = _write_shards(dataset, made / "shards")
         if len(dataset.a):
@@ -86,11 +83,13 @@ def unpack(source: Path, folder: Path) -> int:
         InputError: the source is of another kind, or the folder is not empty.
         DataError: the source is damaged, or an image has no known format.
     """
+    if (source / "items.parquet").is_file():
+        raise InputError(f"{source}: it is a stored face set; `harness data export` writes its faces as files")
     dataset = open_dataset(source)
     if not isinstance(dataset, BinData | RecordData):
         raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
     names: list[str] = []
-    with _new_folder(folder) as made:
+    with new_folder(folder) as made:
         for name, data in _named(dataset):
             target = made / name
             target.parent.mkdir(exist_ok=True)
@@ -99,51 +98,6 @@ def unpack(source: Path, folder: Path) -> int:
         if isinstance(dataset, BinData):
             _write_pairs(made, dataset, names)
     return len(names)
-
-
-def export(artifact: Path, folder: Path) -> int:
-    """Write the faces of a stored face set as files, under the names they were read from; the number of files.
-
-    Those that were drawn are called ``IDENTITY/SAMPLE``. A protocol's faces come with ``pairs.csv``.
-
-    Args:
-        artifact: its folder in the store: a source, a row's images, aligned faces, or a protocol with faces of its own.
-
-    Raises:
-        InputError: it holds no faces, or the folder is not empty.
-        DataError: it is damaged, or two faces would have one name.
-    """
-    import pyarrow.parquet as pq
-
-    if not (artifact / "items.parquet").is_file():
-        raise InputError(f"{artifact}: it holds no faces; expected a folder such as runs/store/align/KEY")
-    faces = FaceSet(artifact, Crop("raw", 0))
-    read_from, names = faces.names, list[str]()
-    with _new_folder(folder) as made:
-        for start in range(0, len(faces), GROUP_IMAGES):
-            positions = np.arange(start, min(start + GROUP_IMAGES, len(faces)))
-            for position, (data, _) in zip(positions.tolist(), faces.encoded(positions), strict=True):
-                name = read_from[faces.rows[position]] or f"{faces.identities[position]}/{faces.samples[position]}"
-                names.append(_file_name(name, kept_suffix(data)))
-                target = made / names[-1]
-                if target.exists():
-                    raise DataError(
-                        f"{artifact}: two faces were read from {names[-1]!r}, and one file cannot hold both"
-                    )
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-        if (artifact / "pairs.parquet").is_file():
-            columns = pq.read_table(artifact / "pairs.parquet", columns=["a", "b", "same"]).to_pydict()
-            _write_rows(made, columns["a"], columns["b"], columns["same"], names)
-    return len(faces)
-
-
-def _file_name(text: str, suffix: str) -> str:
-    """Where a face is written, below the new folder: what it was read from, with the suffix of what it is now."""
-    name = PurePosixPath(text.replace("\\", "/"))
-    if not name.name or name.is_absolute() or ".." in name.parts or "\0" in text:
-        raise DataError(f"a face was read from {text[:80]!r}, which is no path within a folder")
-    return str(name.with_suffix(suffix) if name.suffix.lower() in SUFFIXES else f"{name}{suffix}")
 
 
 def pack(source: Path, target: Path, dialect: Dialect = "python3") -> int:
@@ -189,10 +143,13 @@ def _image(path: Path) -> bytes:
 
 
 def _write_pairs(folder: Path, dataset: DataSet, names: list[str]) -> None:
-    _write_rows(folder, dataset.a, dataset.b, dataset.same, names)
+    write_pair_list(folder, dataset.a, dataset.b, dataset.same, names)
 
 
-def _write_rows(folder: Path, a: Iterable[int], b: Iterable[int], same: Iterable[bool], names: list[str]) -> None:
+def write_pair_list(
+    folder: Path, a: Iterable[int], b: Iterable[int], same: Iterable[bool], names: Sequence[str]
+) -> None:
+    """Write ``pairs.csv``: the names of the two images of every pair, and whether they show one identity."""
     with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
@@ -201,7 +158,7 @@ def _write_rows(folder: Path, a: Iterable[int], b: Iterable[int], same: Iterable
 
 
 @contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path) -> Iterator[Path]:
     """A folder beside it to write into, which takes its place when all is written; else nothing is left.
 
     Who is killed leaves ``.NAME.partial-PID``, which nobody takes for whole.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from harness.reading.escape import all_visible, csv_value
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -24,15 +26,31 @@ TEST_COLUMNS = (
 )
 
 
+_NUMBERS = dict.fromkeys(("value", "low", "high", "mean", "seeds_low", "seeds_high"), "float64")
+_NUMBERS |= dict.fromkeys(("seed", "n", "identities", "per_identity"), "Int64")  # which can be missing
+
+
 def board_frame(board: Board) -> DataFrame:
     """One line per row, metric and seed of a board, averages included; fractions, not percent.
 
     ``low`` and ``high`` are the seed's own interval; ``mean``, ``seeds_low``, ``seeds_high`` and ``rank`` are the
-    row's. Rows that failed have no line.
+    row's. Rows that failed have no line. Columns have the same types whatever the board holds.
     """
-    return _frame(
-        (line for row in board.rows for cell in row.cells.values() for line in _lines(row, cell)), BOARD_COLUMNS
-    )
+    lines = (line for row in board.rows for cell in row.cells.values() for line in _lines(row, cell))
+    return _frame(lines, BOARD_COLUMNS).astype(_NUMBERS)
+
+
+def to_parquet(board: Board) -> bytes:
+    """The frame as a parquet file, which pandas and any other reader open with the types that it has."""
+    return bytes(board_frame(board).to_parquet(index=False))
+
+
+def to_csv(board: Board) -> str:
+    """The frame as CSV; no text in it is a formula."""
+    frame = board_frame(all_visible(board))
+    texts = frame.columns.difference([*_NUMBERS, "headline"])
+    frame[texts] = frame[texts].map(csv_value)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def _lines(row: Row, cell: Cell) -> Iterator[dict[str, Any]]:

@@ -219,7 +219,7 @@ def _aggregate(results: list[Result], metrics: dict[str, About]) -> Row:
         mixed=_mixed_parameters(kept),
         recipe=latest.recipe,
         dataset=latest.dataset,
-        commercial_use=_strictest(r.commercial_use for r in used),
+        commercial_use=strictest(r.commercial_use for r in used),
         generator_fits=min(r.generator_fits for r in used),
         chosen_on=tuple(dict.fromkeys(name for r in used for name in r.chosen_on)),
         shipped=tuple(dict.fromkeys(name for r in used for name in r.shipped)),
@@ -317,7 +317,8 @@ def _average(about: About, results: list[Result]) -> Cell | None:
     )
 
 
-def _strictest(uses: Iterable[str]) -> str:
+def strictest(uses: Iterable[str]) -> str:
+    """What may be done commercially with something made of parts: of their terms the strictest."""
     found = set(uses)
     return next(use for use in ("no", "unknown", "yes") if use in found)
 

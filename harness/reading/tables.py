@@ -84,10 +84,14 @@ def cell_text(cell: Cell) -> str:
     return text
 
 
-def footers(board: Board) -> list[str]:
-    """What a reader must know beside the numbers; one line each."""
+def footers(board: Board, *, legend: bool = True) -> list[str]:
+    """What a reader must know beside the numbers; one line each.
+
+    Args:
+        legend: say first what the parts of a cell are.
+    """
     rows = [row for row in board.rows if row.seeds]
-    lines = [*_legend(rows, headlines(board))]
+    lines = _legend(rows, headlines(board)) if legend else []
     lines += _grouped("seeds", rows, board, lambda row: ", ".join(map(str, row.seeds)))
     lines += _grouped("dataset", rows, board, lambda row: row.size)
     lines += _grouped("generator fits", rows, board, lambda row: str(row.generator_fits))

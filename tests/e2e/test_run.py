@@ -78,6 +78,23 @@ def test_datasets_open_in_any_parquet_reader(tiny):
     assert table["image"][0]["bytes"].as_py().startswith(b"\x89PNG")
 
 
+def test_a_row_is_exported_with_its_card(tiny, tmp_path):
+    workdir, _ = tiny
+    for args in (
+        ("data", "export", "tiny/id3", str(tmp_path / "faces")),
+        ("weights", "export", "id3", str(tmp_path / "w")),
+    ):
+        subprocess.run(
+            command(*args), env=environment(workdir), capture_output=True, text=True, timeout=120, check=True
+        )
+    assert len(list((tmp_path / "faces").glob("*/*.png"))) == 10 * 20
+    for folder in ("faces", "w"):
+        card = (tmp_path / folder / "README.md").read_text()
+        assert "license: apache-2.0\n" in card
+        assert "drawn by id3" in card
+        assert "| fw-lfw (%) |" in card
+
+
 def test_sheets_and_histograms_lie_beside_the_results(tiny):
     workdir, _ = tiny
     for folder, result in iterate_results(workdir):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from harness.data.transfer import export
+from harness.data.exports import export
 from harness.errors import InputError
 from harness.faceworld.render import render
 from harness.planning.planner import plan_suite
