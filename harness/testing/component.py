@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.components import Component, FittedGenerator, Given
+from harness.components.given import NOTHING
 from harness.components.roles import Role, check_roles
 from harness.errors import InputError, StageError
 from harness.testing.rules import fail, name_of, require
@@ -116,13 +117,12 @@ def asked_for(component: Component, given: Given, needs: frozenset[Role] | None 
 
 
 @contextmanager
-def left_alone(who: str, given: Given = Given(), **values: Any) -> Iterator[None]:  # noqa: B008
+def left_alone(who: str, given: Given = NOTHING, **values: Any) -> Iterator[None]:
     """A call that must not write to what it is given: arrays, sample plans and mappings of tensors by name."""
     from harness.stages.unchanged import Unchanged
 
     unchanged = Unchanged(who)
-    watched = vars(given) | values
-    for role, value in watched.items():
+    for role, value in (vars(given) | values).items():
         for part in _parts(role, value):
             unchanged.watch(role, part)
     yield

@@ -66,6 +66,8 @@ def check_fit(generator: FittedGenerator, given: Given) -> None:
         AssertionError: with the rule that is broken.
     """
     who = name_of(generator)
+    check_component(generator)
+    check_own_code(generator)
     given = asked_for(generator, given, generator.fit_needs)
 
     def fit(run: Run) -> Tensors:
@@ -82,6 +84,7 @@ def check_fit(generator: FittedGenerator, given: Given) -> None:
 
 def _check_learning(learn: Callable[[Run], Tensors], given: Given, who: str) -> None:
     """The same seed gives the same tensors, with a stop in the middle too; another seed gives others."""
+    asks: list[int] = []  # how often each training asked whether to stop
 
     def whole(seed: int) -> Tensors:
         asked = 0
@@ -95,7 +98,6 @@ def _check_learning(learn: Callable[[Run], Tensors], given: Given, who: str) -> 
         asks.append(asked)
         return tensors
 
-    asks: list[int] = []
     with left_alone(who, given):
         tensors = repeated(lambda: whole(SEED), _tensors_differ, who)
     text = f"{who} learns the same with two seeds; take first weights and orders from run.generator"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from harness.builtin.faceworld import FaceWorldSettings, FaceWorldSource
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.builtin.landmarks import LandmarksAligner
 from harness.builtin.margin import MarginTrainer
+from harness.builtin.mtcnn import MTCNNAligner, MTCNNSettings
 from harness.builtin.no_alignment import NoAlignment
 from harness.builtin.pairs import SourcePairs, SourcePairsSettings
 from harness.builtin.small_cnn import SmallCNN
 from harness.builtin.unconditional import Unconditional
 from harness.builtin.verification import Verification
-from harness.components import Aligner, ContextLaw, Crop, Generator, Given, PairSet, Run
+from harness.components import AlignedBatch, Aligner, ContextLaw, Crop, Generator, Given, ImageBatch, PairSet, Run
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.plugins import COMPONENT_KINDS, registry
 from harness.testing import (
@@ -109,6 +111,19 @@ def test_aligners(aligner: Aligner, size_px: int) -> None:
     check_aligner(aligner, pictures(6, 32), size_px)
 
 
+def test_a_detector_and_the_same_with_its_colors_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    aligner, people, align = MTCNNAligner(MTCNNSettings(min_face=0.4)), pictures(4, 96), MTCNNAligner.align
+    check_aligner(aligner, people, levels=2)
+
+    def swapped(self: MTCNNAligner, batch: ImageBatch, crop: Crop, run: Run) -> AlignedBatch:
+        made = align(self, batch, crop, run)
+        return replace(made, images=np.ascontiguousarray(made.images[..., ::-1]))
+
+    monkeypatch.setattr(MTCNNAligner, "align", swapped)
+    with pytest.raises(AssertionError, match=r"^\[rgb\] "):
+        check_aligner(aligner, people, levels=2)
+
+
 def test_recognizers() -> None:
     check_recognizer(SmallCNN())
     check_recognizer(SmallCNN(takes=Crop("arcface", 32, "bgr")))
@@ -148,7 +163,7 @@ def test_pairs_of_a_source(people: FaceSet) -> None:
     check_protocol(SourcePairs(SourcePairsSettings(folds=5)), people)
 
 
-@pytest.mark.parametrize("name", ["separability", "diversity"])
+@pytest.mark.parametrize("name", ["separability", "diversity", "fidelity", "consistency"])
 def test_evaluators_of_datasets(name: str, people: FaceSet, recognizer: SmallCNN) -> None:
     evaluator: Any = registry().load("evaluators", name)()
     check_evaluator(evaluator, Given(dataset=people, judge=recognizer, source=people))

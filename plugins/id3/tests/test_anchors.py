@@ -11,9 +11,10 @@ import torch
 from harness_id3.anchors import Tammes, TammesSettings, exact_anchors, max_cosine, soft_maximum_gradient
 
 from harness.builtin.contexts import Uniform
+from harness.builtin.small_cnn import SmallCNN
 from harness.components import Given, Recognizer, Run
 from harness.errors import Stopped
-from harness.testing import check_component, check_light_import, check_own_code
+from harness.testing import check_context_law, check_light_import
 
 
 class Wide(Recognizer):
@@ -127,6 +128,5 @@ def test_logged_and_resumed(tmp_path: Path) -> None:
 
 
 def test_it_is_a_component() -> None:
-    check_component(Tammes())
-    check_own_code(Tammes())
+    check_context_law(Tammes(), Given(recognizer=SmallCNN()))
     check_light_import("harness_id3.anchors")

@@ -18,7 +18,7 @@ from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faceworld.geometry import rotation
 from harness.faceworld.render import render
 from harness.plugins import Registration, registry
-from harness.testing import check_component, check_light_import, check_own_code
+from harness.testing import check_attribute_predictor, check_component, check_light_import, pictures
 
 # A plugin's predictor of ages: the brightness of the picture in per cent.
 AGE = """
@@ -141,6 +141,5 @@ def test_a_predictors_source_enters_the_key(tmp_path: Path, brightness: str) -> 
 
 
 def test_landmark_pose_is_a_component() -> None:
-    check_component(LandmarkPose())
-    check_own_code(LandmarkPose())
+    check_attribute_predictor(LandmarkPose(), pictures())
     check_light_import("harness_id3.pose")
