@@ -164,7 +164,7 @@ class Terminal:
         suite = results[0].suite
         lines = [f"results   {workdir / 'results' / suite}/ROW/seed-N/{FILE_NAME}"]
         if (page := workdir / "results" / suite / REPORT_FILE).is_file():
-            lines.append(f"report    {page}, a page for a browser")
+            lines.append(f"report    {page}; open it with: harness report --open --suite {shlex.quote(suite)}{option}")
         if pictures:
             count = sum(len(result.figures) for result in results)
             lines.append(f"pictures  {count} beside the results, such as {pictures[0]}")

@@ -53,7 +53,7 @@ TOLD = [
     ("docs/tutorials/cluster.md", "#!/bin/bash", "a script of Slurm, which tests do not have"),
     ("benchmarks/faceworld-evaluation/README.md", "leaked: 50 of 50", "what a command says"),
 ]
-COMMANDS = ("harness", "make", "pip", "python", "export", "cd")
+COMMANDS = ("harness", "make", "pip", "pytest", "python", "export", "cd")
 # Run in the folder of the fixture `reader`, with the exit statuses that are right there.
 QUICK = {
     "plan suite.yaml": {0},

@@ -184,3 +184,13 @@ def test_dataset_sizes_are_not_mixed(tmp_path: Path) -> None:
     put(tmp_path, "large", 0, 0.9, dataset=Dataset(identities=24, per_identity=4, images=96))
     page = Page(html(tmp_path))
     assert len([row for row in page.rows if row and row[0] == "row"]) == 2
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_command_opens_what_it_wrote(workdir: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", lambda address: opened.append(address) or status)
+    outcome = CliRunner().invoke(main, ["report", "--suite", "demo", "--workdir", str(workdir), "--open"])
+    assert opened == [(workdir / "results" / "demo" / "report.html").as_uri()]
+    assert outcome.exit_code == 0
+    assert ("no browser could be started" in outcome.output) == bool(status)
