@@ -16,3 +16,8 @@ def register_weights(register: Register) -> None:
 @hookimpl
 def register_crops(register: Register) -> None:
     register("dlib-chip", "harness_dlib.chip:CHIP")
+
+
+@hookimpl
+def register_aligners(register: Register) -> None:
+    register("dlib", "harness_dlib.aligner:DlibAligner")
