@@ -21,6 +21,7 @@ from harness.data.recordio import MAX_LABEL, RecordWriter
 from harness.errors import DataError, InputError
 from harness.faces.faceset import FaceSet
 
+STORED = "items.parquet"  # of a face set in the store
 SHARD_IMAGES = 10_000  # per parquet file
 GROUP_IMAGES = 256  # per row group: what a reader holds at once
 
@@ -86,6 +87,8 @@ def unpack(source: Path, folder: Path) -> int:
         InputError: the source is of another kind, or the folder is not empty.
         DataError: the source is damaged, or an image has no known format.
     """
+    if (source / STORED).is_file():
+        raise InputError(f"{source}: it is a stored face set; its faces as files: harness data export {source} {folder}")
     dataset = open_dataset(source)
     if not isinstance(dataset, BinData | RecordData):
         raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
@@ -115,7 +118,7 @@ def export(artifact: Path, folder: Path) -> int:
     """
     import pyarrow.parquet as pq
 
-    if not (artifact / "items.parquet").is_file():
+    if not (artifact / STORED).is_file():
         raise InputError(f"{artifact}: it holds no faces; expected a folder such as runs/store/align/KEY")
     faces = FaceSet(artifact, Crop("raw", 0))
     read_from, names = faces.names, list[str]()

@@ -179,7 +179,7 @@ def test_a_superseded_result_moves_its_alias(workdir: Path, make: Make, put: Put
     assert sync(workdir).updated == 1
     (row,) = runs(workdir)
     after = made.get_model_version_by_alias("demo.toy", "seed-0")
-    assert (before.version, after.version, after.run_id) == ("1", "2", row.info.run_id)
+    assert (int(before.version), int(after.version), after.run_id) == (1, 2, row.info.run_id)
 
 
 def test_failed_rows_have_no_model(workdir: Path, make: Make, put: Put) -> None:
