@@ -27,6 +27,7 @@ PRIMARY_TAG = "mlflow.experiment.primaryMetric."
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the runs of models, not the traces of LLMs
 MODEL_TRAINING = "workflowType=machine_learning"  # of an address: MLflow 3.17 looks there, not at the kind
 ROWS = "tags.`harness.kind` = 'row' AND tags.`harness.current` = 'yes'"
+PIXELS = (8, 320)  # of a letter in a heading, and of a column at the most
 MAX_CHARS = 5000  # of an experiment's tag; newer servers take 20,000
 
 
@@ -121,6 +122,7 @@ def _view(name: str, metrics: list[str], order: str, ascending: bool, when: floa
         "startTime": "ALL",
         "selectedColumns": columns,
         "columnOrder": columns,
+        "columnWidths": {f"metrics.`{each}`": min(PIXELS[1], 50 + PIXELS[0] * len(each)) for each in metrics},
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     milliseconds = int(when * 1000)
