@@ -235,6 +235,8 @@ def test_suites_share_an_experiment() -> None:
     note = made["mlflow.note.content"]
     assert note.index("[new](#/experiments/7/runs/rnew") < note.index("[old](#/experiments/7/runs/rold")
     assert experiment_tags(tags | made, "7") == made
+    foreign = {"harness.board.c": "{", "harness.board.d": '{"suite": "later version"}'}
+    assert experiment_tags(tags | foreign, "7") == made
     chosen = {"mlflow.experiment.primaryMetric.name": "fdr", "mlflow.experiment.primaryMetric.greaterIsBetter": "True"}
     assert experiment_tags(tags | made | chosen, "7").items() >= chosen.items()
 
