@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,7 +81,7 @@ def _tell(client: Any, experiment: str, wanted: dict[str, str]) -> None:
     there = client.get_experiment(experiment).tags
     for name, value in wanted.items():
         if there.get(name) != value:
-            twice(lambda name=name, value=value: client.set_experiment_tag(experiment, name, value))  # type: ignore[misc]
+            twice(partial(client.set_experiment_tag, experiment, name, value))
 
 
 def experiment_name() -> str:

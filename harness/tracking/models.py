@@ -80,12 +80,12 @@ class Registry:
         """The name of the row's registered model, which is made if there is none."""
         key = (result.suite, result.row)
         if key not in self._names:
-            own = _name(f"{result.suite}.{result.row}")
-            about = (
-                f"Recognizers of row {result.row}, suite {result.suite}: one per seed, and per change of its result."
-            )
-            mine = (name for name in (own, f"{own}-{self._owner[:8]}") if self._is_mine(name, about))
-            self._names[key] = next(mine, own)
+            name = _name(f"{result.suite}.{result.row}")
+            about = f"Recognizers of row {result.row}, suite {result.suite}: one per seed, and per change of a result."
+            if not self._is_mine(name, about):
+                name = f"{name}-{self._owner[:8]}"
+                self._is_mine(name, about)
+            self._names[key] = name
         return self._names[key]
 
     def _is_mine(self, name: str, about: str) -> bool:

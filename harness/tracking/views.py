@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.reading.escape import markdown_text, visible
@@ -27,6 +27,8 @@ PRIMARY_TAG = "mlflow.experiment.primaryMetric."
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the runs of models, not the traces of LLMs
 MODEL_TRAINING = "workflowType=machine_learning"  # of an address: MLflow 3.17 looks there, not at the kind
 ROWS = "tags.`harness.kind` = 'row' AND tags.`harness.current` = 'yes'"
+PIXELS = (8, 320)  # of a letter in a heading, and of a column at the most
+MAX_COLUMNS = 40  # of metrics in a view
 MAX_CHARS = 5000  # of an experiment's tag; newer servers take 20,000
 
 
@@ -66,15 +68,25 @@ class Summary:
             run=run,
             finished=finished,
             report=report,
-            ranked=[clean_name(about.name) for about in sorted(ranked, key=lambda about: about is not first)],
-            others=[clean_name(about.name) for about in headlines(board) if not about.ranks],
-            costs=["stages/seconds", *(clean_name(f"stages/{kind}/seconds") for kind in kinds), "stages/gpu_hours"],
+            ranked=_names(about.name for about in sorted(ranked, key=lambda about: about is not first)),
+            others=_names(about.name for about in headlines(board) if not about.ranks),
+            costs=_names(["stages/seconds", "stages/gpu_hours", *(f"stages/{kind}/seconds" for kind in kinds)]),
             primary="" if first is None else clean_name(first.name),
             falling=first is not None and first.better == "lower",
             table="",
         )
-        room = MAX_CHARS - len(made.text()) - 200  # line ends and quotes are escaped
-        return cls(**asdict(made) | {"table": short_board(board, max(0, room))})
+        room = MAX_CHARS - len(made.text())
+        whole = replace(made, table=short_board(board, room))
+        over = len(whole.text()) - MAX_CHARS  # line ends and quotes are escaped
+        return whole if over <= 0 else replace(made, table=short_board(board, room - over))
+
+    @classmethod
+    def read(cls, text: str) -> Summary | None:
+        """From a tag; None if somebody else wrote it, such as another version of this."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
 
     def text(self) -> str:
         """As a tag keeps it."""
@@ -88,7 +100,8 @@ def experiment_tags(tags: Mapping[str, str], experiment: str) -> dict[str, str]:
         tags: all that the experiment has.
         experiment: its id.
     """
-    said = [Summary(**json.loads(text)) for name, text in tags.items() if name.startswith(BOARD_TAG)]
+    read = [Summary.read(text) for name, text in tags.items() if name.startswith(BOARD_TAG)]
+    said = [each for each in read if each is not None]
     said.sort(key=lambda each: (-each.finished, each.suite, each.run))
     made = KIND | {NOTE_TAG: _note(said, experiment)}
     if first := next((each for each in said if each.primary), None):
@@ -102,7 +115,7 @@ def experiment_tags(tags: Mapping[str, str], experiment: str) -> dict[str, str]:
     for key, metrics in views.items():
         if metrics:
             order = (first.primary, first.falling) if first and key == "leaderboard" else (metrics[0], key == "cost")
-            made[VIEW_TAG + key] = _view(key, list(dict.fromkeys(metrics)), *order, said[0].finished)
+            made[VIEW_TAG + key] = _view(key, list(dict.fromkeys(metrics))[:MAX_COLUMNS], *order, said[0].finished)
     return made
 
 
@@ -121,12 +134,17 @@ def _view(name: str, metrics: list[str], order: str, ascending: bool, when: floa
         "startTime": "ALL",
         "selectedColumns": columns,
         "columnOrder": columns,
+        "columnWidths": {f"metrics.`{each}`": min(PIXELS[1], 50 + PIXELS[0] * len(each)) for each in metrics},
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     milliseconds = int(when * 1000)
     return json.dumps(
         {"name": name, "createdAt": milliseconds, "updatedAt": milliseconds, "state": f"deflate;{packed}"}
     )
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return [clean_name(name) for name in names][:MAX_COLUMNS]
 
 
 def _note(said: list[Summary], experiment: str) -> str:

@@ -87,7 +87,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             ready = [str(where / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
             wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
-            yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # ends at once, in order
             server.wait(60)

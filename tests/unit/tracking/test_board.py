@@ -179,7 +179,7 @@ def test_a_superseded_result_moves_its_alias(workdir: Path, make: Make, put: Put
     assert sync(workdir).updated == 1
     (row,) = runs(workdir)
     after = made.get_model_version_by_alias("demo.toy", "seed-0")
-    assert (before.version, after.version, after.run_id) == ("1", "2", row.info.run_id)
+    assert (int(before.version), int(after.version), after.run_id) == (1, 2, row.info.run_id)
 
 
 def test_failed_rows_have_no_model(workdir: Path, make: Make, put: Put) -> None:
@@ -235,6 +235,8 @@ def test_suites_share_an_experiment() -> None:
     note = made["mlflow.note.content"]
     assert note.index("[new](#/experiments/7/runs/rnew") < note.index("[old](#/experiments/7/runs/rold")
     assert experiment_tags(tags | made, "7") == made
+    foreign = {"harness.board.c": "{", "harness.board.d": '{"suite": "later version"}'}
+    assert experiment_tags(tags | foreign, "7") == made
     chosen = {"mlflow.experiment.primaryMetric.name": "fdr", "mlflow.experiment.primaryMetric.greaterIsBetter": "True"}
     assert experiment_tags(tags | made | chosen, "7").items() >= chosen.items()
 

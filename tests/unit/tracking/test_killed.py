@@ -62,6 +62,10 @@ def kill(*lines: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def model_of(opened: Any, output: Any) -> Any:
+    return opened.get_logged_model(output.model_id)
+
+
 def current(workdir: Path) -> dict[str, Any]:
     """What the current runs say, by name."""
     opened = client(store_uri(workdir))
@@ -83,6 +87,9 @@ def current(workdir: Path) -> dict[str, Any]:
                 if name.startswith("harness.") and "supers" not in name
             },
             sorted(item.path for item in opened.list_artifacts(run.info.run_id)),
+            sorted((given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs),
+            [sorted(metric.key for metric in model_of(opened, output).metrics) for output in run.outputs.model_outputs],
+            [version.aliases for version in opened.search_model_versions(f"run_id = '{run.info.run_id}'")],
         )
         for run in found
     }
