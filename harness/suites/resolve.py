@@ -244,7 +244,11 @@ class Resolver:
             out["recognizers"][name] = self.recognizer(data["recognizer"], f"{key}.recognizer")
             data = {**data, "recognizer": name}
         entry: RowEntry = self.parse(RowEntry, data, key)
-        self.one_of(entry.use, entry.recognizer, key, "use", "recognizer")
+        if [bool(entry.use), bool(entry.mix), bool(entry.recognizer)].count(True) != 1:
+            raise self.error(key, "expected exactly one of the keys 'use', 'mix' and 'recognizer'")
+        if entry.mix:
+            self.alone("mix", entry, key)
+            return {"mix": [part.model_dump(exclude_none=True) for part in entry.mix]}
         if entry.recognizer:
             self.alone("recognizer", entry, key)
             return {"recognizer": entry.recognizer}

@@ -110,14 +110,39 @@ class TrainerEntry(Entry):
     settings: dict[str, Any] = {}
 
 
+class Part(Entry):
+    """Faces that a row trains on: the first ``identities`` of another row or of a source, of each the first images.
+
+    "First" is by number, so that a smaller part lies within a larger one. Without ``identities`` or ``per_identity``
+    the part is as large as the other row's dataset, or all that a source has.
+    """
+
+    row: str = ""
+    source: str = ""
+    identities: Annotated[int, Field(ge=1)] | None = None
+    per_identity: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Part:
+        if bool(self.row) == bool(self.source):
+            raise ValueError("expected exactly one of the keys 'row' and 'source'")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Whose faces they are."""
+        return self.row or self.source
+
+
 class RowEntry(Entry):
-    """One row: a generator with its settings, or a recognizer to evaluate only."""
+    """One row: a generator with its settings, a mixture of others' faces, or a recognizer to evaluate only."""
 
     use: str = ""
     model: str = ""
     source: str = ""
     aligner: Use | None = None
     settings: dict[str, Any] = {}
+    mix: list[Part] = []
     recognizer: str = ""
 
 
