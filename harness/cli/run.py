@@ -10,7 +10,7 @@ import click
 import harness
 from harness.cli.options import workdir_option
 from harness.cli.signals import signals_raise
-from harness.errors import DataError
+from harness.errors import DataError, InputError
 from harness.graph import STAGES
 
 suite_argument = click.argument("suite", type=click.Path(path_type=Path))
@@ -76,9 +76,18 @@ def run(
 @set_option
 def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
     """Check a SUITE without running it: its stages, which of them are in the store, and what it can detect."""
+    from harness.planning.absent import describe_cost, describe_missing
     from harness.reading.power import describe
     from harness.store.artifacts import Store
+    from harness.suites.missing import Missing
+    from harness.suites.read import load_suite
 
+    missing: list[Missing] = []
+    resolved = load_suite(suite, overrides, missing)
+    if missing:
+        for line in (*describe_missing(resolved, missing), *describe_cost(resolved)):
+            click.echo(line)
+        raise InputError(f"{suite}: cannot run: {len(missing)} paths are missing, first {missing[0].text}")
     planned = harness.plan(suite, set=overrides)
     store = Store(workdir / "store")
     there = 0

@@ -158,6 +158,14 @@ class ProtocolEntry(Entry):
     settings: dict[str, Any] = {}
 
 
+class DataEntry(Entry):
+    """Where data is to be had that a path of the suite names, and under which terms; ``harness plan`` shows it."""
+
+    path: str
+    origin: str
+    terms: str
+
+
 class Gate(Entry):
     """Limits of one metric of a row's dataset, and what happens to a row beyond them before FR training starts."""
 
@@ -193,6 +201,7 @@ class Suite(Entry):
     name: Name
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace crop)")
+    data: dict[Name, DataEntry] = {}
     sources: dict[Name, Use] = {}
     recognizers: dict[Name, RecognizerEntry] = {}
     models: dict[Name, ModelEntry] = {}
