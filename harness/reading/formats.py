@@ -33,7 +33,11 @@ def to_json(board: Board) -> str:
         row["cells"] = [_flat(cell) for cell in row["cells"].values()]
         row["dataset"] = row["dataset"] and row["dataset"].model_dump()
         gap = found.get((row["suite"], row["name"]))
-        row["gap_to_real"] = gap and {"real": board.label(gap.real), "value": gap.value, "interval": gap.interval}
+        row["gap_to_real"] = gap and {
+            "real": board.label(gap.real),
+            "value": gap.value,
+            "interval": gap.interval and asdict(gap.interval),
+        }
     document: dict[str, Any] = {"schema": SCHEMA, "suites": list(board.suites), "rows": rows}
     document["footers"] = footers(board)
     if board.published:
