@@ -14,9 +14,19 @@ from harness import __version__
 from harness.components.base import CommercialUse, Component
 from harness.errors import DataError
 from harness.gates import Verdict, judge
-from harness.graph import AlignStage, FitStage, RowPlan, Stage, StageId, SuitePlan, WeightsStage
+from harness.graph import (
+    AlignStage,
+    FitStage,
+    GenerateStage,
+    MixStage,
+    RowPlan,
+    Stage,
+    StageId,
+    SuitePlan,
+    WeightsStage,
+)
 from harness.plugins import import_target, registry
-from harness.results import Dataset, Environment, MetricRecord, Result, StageRecord
+from harness.results import Dataset, DatasetPart, Environment, MetricRecord, Result, StageRecord
 from harness.store.artifacts import Artifact, now
 
 _SECONDS_PER_HOUR = 3600.0
@@ -76,8 +86,8 @@ def assemble(plan: SuitePlan, row: RowPlan, finished: Finished, error: str, devi
         commercial_use=strictest_terms(plan, row),
         recipe="" if row.generator == "recognizer" else plan.recipe,
         method=row.method,
-        generator_fits=int(row.generate is not None and row.generate.model is not None),
-        dataset=_dataset(plan, row),
+        generator_fits=int(any(isinstance(stage, GenerateStage) and stage.model for stage in _made(row))),
+        dataset=_dataset(plan, row, finished),
         parameters=dict(row.parameters),
         metrics=metrics,
         stages=[stage_record(artifact, cached) for artifact, cached in _own(plan, row, finished)],
@@ -203,7 +213,7 @@ def _choices(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterator[str]
 def _own(plan: SuitePlan, row: RowPlan, finished: Finished) -> Iterable[tuple[Artifact, bool]]:
     """The row's stages and the fits under them; sources, protocols and other shared things cost it nothing."""
     fits = {a.id: a for stage in row.stages for a in plan.ancestors(stage) if isinstance(a, FitStage)}
-    for stage in [*fits.values(), *row.stages]:
+    for stage in [*fits.values(), *_made(row)]:
         if stage.id in finished:
             yield finished[stage.id]
 
@@ -239,6 +249,8 @@ def terms(stage: Stage) -> dict[str, str]:
     """The terms of a stage's artifact: of its component, of a weights file, or what a source's settings say."""
     if isinstance(stage, WeightsStage):
         return {"name": stage.settings["license"], "commercial_use": stage.settings["commercial_use"]}
+    if isinstance(stage, MixStage):
+        return {"name": "the parts' own terms", "commercial_use": "yes"}  # adds none to theirs
     cls: type[Component] = import_target(stage.target)
     return {
         "name": cls.license.name,
@@ -253,9 +265,28 @@ def strictest_terms(plan: SuitePlan, row: RowPlan) -> CommercialUse:
     return max((term for term in _STRICTNESS if term in found), key=_STRICTNESS.index, default="unknown")
 
 
-def _dataset(plan: SuitePlan, row: RowPlan) -> Dataset | None:
+def _made(row: RowPlan) -> tuple[Stage, ...]:
+    """The row's stages and those that made its parts."""
+    return (*row.parts, *row.stages)
+
+
+def _dataset(plan: SuitePlan, row: RowPlan, finished: Finished) -> Dataset | None:
     size = plan.suite.dataset
+    if row.mix is not None:
+        made = finished.get(row.mix.id)
+        return None if made is None else _mixed(made[0], row.mix)
     if size is None or row.generator == "recognizer":
         return None
     images = size.identities * size.per_identity
     return Dataset(identities=size.identities, per_identity=size.per_identity, images=images, contexts=row.contexts)
+
+
+def _mixed(artifact: Artifact, stage: MixStage) -> Dataset:
+    counts, listed = artifact.manifest.counts, artifact.manifest.details["parts"]
+    parts = [DatasetPart(name=name, **part) for name, part in zip(stage.names, listed, strict=True)]
+    return Dataset(
+        identities=counts["identities"],
+        per_identity=counts["per_identity"],
+        images=counts["images"],
+        parts=parts if len(parts) > 1 else [],
+    )

@@ -157,6 +157,22 @@ class AlignStage(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixStage(Stage):
+    """Aligned faces of other datasets as one dataset, their identities kept apart.
+
+    Attributes:
+        sizes: of each part, how many identities are taken and how many images of each; None: all.
+        names: whose faces the parts are.
+        parts: the aligned faces, by their place from ``00``.
+    """
+
+    kind = "mix"
+    sizes: tuple[tuple[int | None, int | None], ...] = ()
+    names: tuple[str, ...] = field(default=(), metadata={_LOCAL: True})
+    parts: Mapping[str, StageId] | None = parent()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainStage(Stage):
     """A recognizer, trained on aligned faces or raw pictures, of so many identities with so many images each.
 
@@ -218,6 +234,7 @@ _CLASSES: tuple[type[Stage], ...] = (
     FitStage,
     GenerateStage,
     AlignStage,
+    MixStage,
     TrainStage,
     ProtocolStage,
     EvaluateStage,
@@ -243,7 +260,9 @@ class RowPlan:
 
     Attributes:
         recognizer: what is evaluated: trained on the row's dataset, or weights that exist.
-        generate, align: the row's dataset; None for a recognizer that exists.
+        generate, align: the row's dataset; None for a recognizer that exists and for a mixture.
+        mix: the row's dataset, where it is made of others.
+        parts: the stages that made them; rows share these.
         generator: the component's name, or ``recognizer``.
         contexts: the law of the identity contexts, where the row uses any.
         method: digest of all that made the row's recognizer but the seed: model, contexts, source, aligner, recipe and
@@ -265,11 +284,13 @@ class RowPlan:
     shipped: tuple[str, ...] = ()
     method: str = ""
     chosen_on: tuple[str, ...] = ()
+    mix: MixStage | None = None
+    parts: tuple[Stage, ...] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The row's own stages, in pipeline order."""
-        made = [stage for stage in (self.generate, self.align) if stage is not None]
+        made = [stage for stage in (self.generate, self.align, self.mix) if stage is not None]
         return (*made, self.recognizer, *self.evaluations)
 
 

@@ -77,13 +77,31 @@ class Environment(_Record):
     commit: str = ""
 
 
+class DatasetPart(_Record):
+    """What a mixture holds of one row or source."""
+
+    name: str
+    identities: int
+    images: int
+
+
 class Dataset(_Record):
-    """Size of the training set after alignment, and how the contexts were drawn."""
+    """Size of the training set after alignment, and how the contexts were drawn.
+
+    ``per_identity`` is 0 where identities have different numbers of images; ``parts`` is empty where all are one row's.
+    """
 
     identities: int
     per_identity: int
     images: int
     contexts: str = ""
+    parts: list[DatasetPart] = []
+
+    @property
+    def size(self) -> str:
+        """In words."""
+        of_each = f" x {self.per_identity} images" if self.per_identity else f", {self.images} images"
+        return f"{self.identities} identities{of_each}"
 
 
 class Result(_Record):

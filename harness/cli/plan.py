@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-import harness
 from harness.cli.options import set_option, suite_argument, workdir_option
-from harness.errors import DataError
+from harness.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from harness.graph import Stage, SuitePlan
@@ -26,13 +25,24 @@ def plan(suite: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
     """Check a SUITE without running it: its stages, how long they will take, and what it can detect.
 
     Times are those of stages like them that were built in the workdir before; a stage without a time is like none.
+    Where files are missing, it says which, where they are to be had and under which terms, and how much is to be done.
     """
+    from harness.planning.absent import describe_cost, describe_missing
     from harness.planning.forecast import Rates, TimeLeft
+    from harness.planning.planner import plan_suite
     from harness.reading.power import describe
     from harness.store.artifacts import Store
     from harness.store.machine import cores
+    from harness.suites.missing import Missing
+    from harness.suites.read import load_suite
 
-    planned = harness.plan(suite, set=overrides)
+    absent: list[Missing] = []
+    resolved = load_suite(suite, overrides, absent)
+    if absent:
+        for line in (*describe_missing(resolved, absent), *describe_cost(resolved)):
+            click.echo(line)
+        raise InputError(f"{suite}: cannot run: {len(absent)} paths are missing, first {absent[0].text}")
+    planned = plan_suite(resolved, suite)
     store = Store(workdir / "store")
     rates = Rates.of(store)
     missing = set()

@@ -13,12 +13,24 @@ from harness.components.protocol import Protocol
 from harness.components.roles import Role, missing, takes_none
 from harness.components.trainer import Trainer
 from harness.errors import InputError
-from harness.graph import AlignStage, EvaluateStage, GenerateStage, RowPlan, Stage, StageId, SuitePlan, TrainStage
+from harness.graph import (
+    AlignStage,
+    EvaluateStage,
+    GenerateStage,
+    MixStage,
+    RowPlan,
+    Stage,
+    StageId,
+    SuitePlan,
+    TrainStage,
+)
 from harness.planning.parts import Parts
-from harness.planning.recognized import same_weights
+from harness.planning.recognized import crop_label, same_weights
 from harness.plugins import registry
 from harness.store.keys import digest
-from harness.suites.schema import EvaluateEntry, ProtocolEntry, RowEntry, Suite, TrainerEntry
+from harness.suites.schema import EvaluateEntry, Part, ProtocolEntry, RowEntry, Suite, TrainerEntry
+
+_SIZE = ("identities", "per_identity")
 
 
 def plan_suite(suite: Suite, path: Path) -> SuitePlan:
@@ -120,25 +132,65 @@ class _Planner(Parts):
             raise self.error("dataset", f"this key is missing; row {name!r} needs the size of its training set")
         if trainer is None:
             raise self.error("trainer", f"this key is missing; row {name!r} needs a recipe")
+        train = TrainStage(label=f"{label}: train", settings=trainer.settings, seed=seed, protocols=self.choosing())
+        if row.mix:
+            return self.mixed(name, row, train, trainer)
         generate = self.generate(row, label, key, seed)
-        keep = (dataset.identities, dataset.per_identity)
-        aligner = row.aligner or self.suite.aligner
-        align = self.aligned(generate, aligner, f"{label}: align", key, self.suite_crop, keep)
-        train = TrainStage(
-            label=f"{label}: train",
-            settings=trainer.settings,
-            seed=seed,
-            identities=dataset.identities,
-            per_identity=dataset.per_identity,
-            dataset=align.id,
-            protocols=self.choosing(),
-        )
-        trained = self.add(train, "trainers", trainer.use)
+        align = self.kept(generate, row, label, key, self.suite_crop)
+        own = replace(train, dataset=align.id, identities=dataset.identities, per_identity=dataset.per_identity)
+        trained = self.add(own, "trainers", trainer.use)
         law = dataset.contexts.use if dataset.contexts and generate.contexts else ""
         told = self.suite.stored(dict(row.settings))
         parameters = {"generator": row.use, **{f"settings.{name}": value for name, value in told.items()}}
         made = RowPlan(name, seed, trained, (), row.use, generate, align, law, parameters)
         return self.finished(replace(made, chosen_on=tuple(trainer.protocols)))
+
+    def kept(self, generate: GenerateStage, row: RowEntry, label: str, key: str, crop: Crop) -> AlignStage:
+        """A row's images in a crop, as many as every row keeps."""
+        dataset = self.suite.dataset
+        assert dataset is not None
+        keep = (dataset.identities, dataset.per_identity)
+        return self.aligned(generate, row.aligner or self.suite.aligner, f"{label}: align", key, crop, keep)
+
+    def mixed(self, name: str, row: RowEntry, train: TrainStage, trainer: TrainerEntry) -> RowPlan:
+        """A row that trains on the faces of others; nothing is generated for it alone."""
+        mix, made = self.mixture(name, row, train.seed, self.suite_crop)
+        trained = self.add(replace(train, dataset=mix.id), "trainers", trainer.use)
+        use = self.suite.rows[row.mix[0].row].use if len(row.mix) == 1 and row.mix[0].row else "mix"
+        told = {f"mix.{place}": _told(part) for place, part in enumerate(row.mix)}
+        plan = RowPlan(name, train.seed, trained, (), use, parameters={"generator": use, **told}, mix=mix, parts=made)
+        return self.finished(replace(plan, chosen_on=tuple(trainer.protocols)))
+
+    def mixture(self, name: str, row: RowEntry, seed: int, crop: Crop) -> tuple[MixStage, tuple[Stage, ...]]:
+        """The faces of a row's parts in a crop as one dataset, and the stages that make the parts."""
+        dataset, made, parts, sizes = self.suite.dataset, [], {}, []
+        assert dataset is not None
+        for place, part in enumerate(row.mix):
+            key = f"rows.{name}.mix.{place}"
+            if part.source:
+                aligned = self.aligned_source(part.source, f"{key}.source", crop)
+                size = part.identities, part.per_identity
+            else:
+                other: RowEntry = self.named(self.suite.rows, part.row, f"{key}.row", "rows")
+                if not other.use:
+                    what = "itself" if part.row == name else f"{part.row!r}, which has no images of its own"
+                    raise self.error(f"{key}.row", f"a row cannot mix {what}; name a row that generates")
+                label = f"{part.row} seed {seed}"
+                generate = self.generate(other, label, f"rows.{part.row}", seed)
+                aligned = self.kept(generate, other, label, f"rows.{part.row}", crop)
+                made += [generate, aligned]
+                size = part.identities or dataset.identities, part.per_identity or dataset.per_identity
+                for given, there, field in zip(size, (dataset.identities, dataset.per_identity), _SIZE, strict=True):
+                    if given > there:
+                        raise self.error(f"{key}.{field}", f"got {given}, and row {part.row!r} has {there}")
+            parts[f"{place:02d}"] = aligned.id
+            sizes.append(size)
+        if len(sizes) != len({*parts.values()}):
+            raise self.error(f"rows.{name}.mix", "the same faces are given twice; expected each row and source once")
+        names = tuple(part.name for part in row.mix)
+        label = f"{name} seed {seed}: mix{crop_label(crop) if crop != self.suite_crop else ''}"
+        mix = self.add(MixStage(label=label, sizes=tuple(sizes), names=names, parts=parts))
+        return mix, tuple(made)
 
     def finished(self, row: RowPlan) -> RowPlan:
         """The row with its evaluations and what it rests on."""
@@ -191,7 +243,7 @@ class _Planner(Parts):
             cls = registry().load("evaluators", entry.use)
             assert issubclass(cls, Evaluator)
             key, elsewhere = f"evaluate.{index}", _looks_elsewhere(entry, cls)
-            if "dataset" in cls.needs and row.align is None and not elsewhere:
+            if "dataset" in cls.needs and row.align is None and row.mix is None and not elsewhere:
                 crop = self.seen_in(row, cls, entry, key)
                 self.evaluator_inputs(cls, entry, key, crop)  # a fault of the suite is told whatever the rows are
                 continue
@@ -217,9 +269,9 @@ class _Planner(Parts):
             inputs["people"] = self.people(row, inputs["source"])
         size: dict[str, Any] = {}
         if "dataset" in cls.needs and "dataset" not in inputs:
-            assert isinstance(row.align, AlignStage)
             inputs["dataset"] = self.dataset(row, crop).id
-            size = {"identities": row.align.identities, "per_identity": row.align.per_identity}
+            if row.align is not None:  # a mixture's parts are counted where it is made
+                size = {"identities": row.align.identities, "per_identity": row.align.per_identity}
         stage = EvaluateStage(
             label=f"{row.row} seed {row.seed}: {entry.use}",
             settings=entry.settings,
@@ -261,8 +313,10 @@ class _Planner(Parts):
             raise self.error(key, f"{name!r} takes raw pictures, not aligned faces")
         return crop
 
-    def dataset(self, row: RowPlan, crop: Crop) -> AlignStage:
+    def dataset(self, row: RowPlan, crop: Crop) -> AlignStage | MixStage:
         """The row's kept faces in a crop; the same ones in every crop, since that has no part in finding them."""
+        if row.mix is not None:
+            return self.mixture(row.row, self.suite.rows[row.row], row.seed, crop)[0]
         assert row.align is not None
         assert row.generate is not None
         if crop == row.align.crop:
@@ -330,6 +384,12 @@ class _Planner(Parts):
                 used = self.model(name, f"models.{name}")[1]
                 out += [] if used is None else [used]
         return out
+
+
+def _told(part: Part) -> str:
+    """A part as a result's parameters name it."""
+    size = [str(each) if each else "all" for each in (part.identities, part.per_identity)]
+    return f"{part.name}, {' x '.join(size)}"
 
 
 def _looks_elsewhere(entry: EvaluateEntry, cls: type[Evaluator]) -> bool:

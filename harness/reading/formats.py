@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.reading.escape import all_visible, csv_value, json_text, markdown_text
+from harness.reading.gap import gaps
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.published_tables import published_parts
 from harness.reading.tables import COST, MISSING, OTHERS, RANKED, columns, footers
@@ -27,9 +28,16 @@ CSV_COLUMNS = (
 def to_json(board: Board) -> str:
     """The whole board, every metric of every seed; fractions, not percent."""
     rows = [{"origin": "measured", **asdict(row)} for row in board.rows]
+    found = gaps(board)
     for row in rows:
         row["cells"] = [_flat(cell) for cell in row["cells"].values()]
         row["dataset"] = row["dataset"] and row["dataset"].model_dump()
+        gap = found.get((row["suite"], row["name"]))
+        row["gap_to_real"] = gap and {
+            "real": board.label(gap.real),
+            "value": gap.value,
+            "interval": gap.interval and asdict(gap.interval),
+        }
     document: dict[str, Any] = {"schema": SCHEMA, "suites": list(board.suites), "rows": rows}
     document["footers"] = footers(board)
     if board.published:

@@ -102,7 +102,13 @@ class Row:
         """The dataset size in words."""
         if self.dataset is None:
             return "no dataset"
-        return f"{self.dataset.identities} identities x {self.dataset.per_identity} images"
+        return self.dataset.size
+
+    @property
+    def parts(self) -> str:
+        """What a mixture is made of, in words; empty for every other dataset."""
+        parts = self.dataset.parts if self.dataset else []
+        return " + ".join(f"{part.name} ({part.identities} identities, {part.images} images)" for part in parts)
 
 
 @dataclass(frozen=True)
@@ -323,5 +329,5 @@ def strictest(uses: Iterable[str]) -> str:
     return next(use for use in ("no", "unknown", "yes") if use in found)
 
 
-def _size(dataset: Dataset | None) -> tuple[int, int] | None:
-    return None if dataset is None else (dataset.identities, dataset.per_identity)
+def _size(dataset: Dataset | None) -> tuple[int, int, int] | None:
+    return None if dataset is None else (dataset.identities, dataset.per_identity, dataset.images)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.reading.escape import visible
+from harness.reading.gap import gaps
 from harness.reading.leaderboard import Board, Cell, Row
 from harness.reading.metrics import About
 from harness.reading.published_tables import print_published
@@ -48,7 +49,21 @@ def columns(board: Board) -> list[Column]:
         Column("seconds", COST, lambda row: f"{row.seconds:,.0f}"),
         Column("commercial\nuse", COST, lambda row: row.commercial_use),
     ]
-    return [_metric_column(about) for about in shown] + cost
+    return [*map(_metric_column, shown), *_gap_column(board), *cost]
+
+
+def _gap_column(board: Board) -> list[Column]:
+    """Points of average accuracy to the authentic row of the same size, where there is one."""
+    found = gaps(board)
+
+    def text(row: Row) -> str:
+        gap = found.get((row.suite, row.name))
+        if gap is None:
+            return MISSING
+        seeds = gap.interval and f"\nseeds [{100 * gap.interval.low:+.1f}, {100 * gap.interval.high:+.1f}]"
+        return f"{100 * gap.value:+.1f}{seeds or ''}"
+
+    return [Column("gap to\nreal, points", RANKED, text)] if found else []
 
 
 def headlines(board: Board) -> list[About]:
@@ -94,6 +109,7 @@ def footers(board: Board, *, legend: bool = True) -> list[str]:
     lines = _legend(rows, headlines(board)) if legend else []
     lines += _grouped("seeds", rows, board, lambda row: ", ".join(map(str, row.seeds)))
     lines += _grouped("dataset", rows, board, lambda row: row.size)
+    lines += [f"mixed in {board.label(row)}: {row.parts}" for row in rows if row.parts]
     lines += _grouped("generator fits", rows, board, lambda row: str(row.generator_fits))
     if any(row.generator_fits == 1 and len(row.seeds) > 1 for row in rows):
         lines.append("with one generator fit, an interval over seeds holds no variance of the generator's training")

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import InputError, unknown
 from harness.suites.aliases import modernize
+from harness.suites.missing import Missing
 from harness.suites.resolve import Resolver
 from harness.suites.schema import Suite
 from harness.suites.text import MAX_DEPTH, check_values, parse_yaml, read_yaml
@@ -19,12 +20,15 @@ log = logging.getLogger(__name__)
 _NAMED = ("sources", "recognizers", "models", "rows", "protocols")  # tables whose keys are the user's names
 
 
-def load_suite(path: Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Suite:
+def load_suite(
+    path: Path, overrides: Sequence[str] | Mapping[str, Any] = (), missing: list[Missing] | None = None
+) -> Suite:
     """Read, substitute and resolve a suite file.
 
     Args:
         path: the YAML file.
         overrides: values by dotted key, or texts ``key=value`` as given to ``--set``.
+        missing: takes the paths that are not there, variables not set included; None: the first one is an error.
 
     Raises:
         InputError: anything is wrong with it; nothing was started.
@@ -42,8 +46,8 @@ def load_suite(path: Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
         _override(data, key, value)
     for notice in modernize(data):
         log.warning("%s: %s", path, notice)
-    variables = Variables(path)
-    suite = Resolver(path).suite(variables.put_in(data))
+    variables = Variables(path, lenient=missing is not None)
+    suite = Resolver(path, missing).suite(variables.put_in(data))
     suite.keep_secret(Secrets.among(variables.used))
     return suite
 

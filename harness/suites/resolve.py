@@ -16,6 +16,7 @@ from harness.components.base import Component
 from harness.components.generator import FittedGenerator
 from harness.errors import InputError, unknown
 from harness.plugins import registry
+from harness.suites.missing import Missing
 from harness.suites.schema import (
     ContextsEntry,
     DatasetEntry,
@@ -42,8 +43,8 @@ _SECTIONS: dict[str, tuple[str, type[Entry]]] = {
 class Resolver:
     """Turns the file's tables into a :class:`Suite`; knows where each value stands, for its errors."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, path.parent
+    def __init__(self, path: Path, missing: list[Missing] | None = None) -> None:
+        self.path, self.folder, self.missing = path, path.parent, missing
 
     def error(self, key: str, text: str) -> InputError:
         return InputError(f"{self.path}: {key}: {text}")
@@ -132,7 +133,9 @@ class Resolver:
 
     def existing(self, text: str, key: str) -> Path:
         path = (self.folder / Path(text).expanduser()).resolve()
-        if not path.exists():
+        if not path.exists() and self.missing is not None:
+            self.missing.append(Missing(key, text))
+        elif not path.exists():
             raise self.error(key, f"{text!r} does not exist (looked for {path}); paths are relative to the suite file")
         return path
 
@@ -244,7 +247,11 @@ class Resolver:
             out["recognizers"][name] = self.recognizer(data["recognizer"], f"{key}.recognizer")
             data = {**data, "recognizer": name}
         entry: RowEntry = self.parse(RowEntry, data, key)
-        self.one_of(entry.use, entry.recognizer, key, "use", "recognizer")
+        if [bool(entry.use), bool(entry.mix), bool(entry.recognizer)].count(True) != 1:
+            raise self.error(key, "expected exactly one of the keys 'use', 'mix' and 'recognizer'")
+        if entry.mix:
+            self.alone("mix", entry, key)
+            return {"mix": [part.model_dump(exclude_none=True) for part in entry.mix]}
         if entry.recognizer:
             self.alone("recognizer", entry, key)
             return {"recognizer": entry.recognizer}

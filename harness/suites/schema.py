@@ -110,14 +110,39 @@ class TrainerEntry(Entry):
     settings: dict[str, Any] = {}
 
 
+class Part(Entry):
+    """Faces that a row trains on: the first ``identities`` of another row or of a source, of each the first images.
+
+    "First" is by number, so that a smaller part lies within a larger one. Without ``identities`` or ``per_identity``
+    the part is as large as the other row's dataset, or all that a source has.
+    """
+
+    row: str = ""
+    source: str = ""
+    identities: Annotated[int, Field(ge=1)] | None = None
+    per_identity: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Part:
+        if bool(self.row) == bool(self.source):
+            raise ValueError("expected exactly one of the keys 'row' and 'source'")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Whose faces they are."""
+        return self.row or self.source
+
+
 class RowEntry(Entry):
-    """One row: a generator with its settings, or a recognizer to evaluate only."""
+    """One row: a generator with its settings, a mixture of others' faces, or a recognizer to evaluate only."""
 
     use: str = ""
     model: str = ""
     source: str = ""
     aligner: Use | None = None
     settings: dict[str, Any] = {}
+    mix: list[Part] = []
     recognizer: str = ""
 
 
@@ -131,6 +156,14 @@ class ProtocolEntry(Entry):
     source: str = ""
     aligner: Use | None = None
     settings: dict[str, Any] = {}
+
+
+class DataEntry(Entry):
+    """Where data is to be had that a path of the suite names, and under which terms; ``harness plan`` shows it."""
+
+    path: str
+    origin: str
+    terms: str
 
 
 class Gate(Entry):
@@ -168,6 +201,7 @@ class Suite(Entry):
     name: Name
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     crop_px: int = Field(112, ge=16, le=512, description="side of the FR crop in pixels (ArcFace crop)")
+    data: dict[Name, DataEntry] = {}
     sources: dict[Name, Use] = {}
     recognizers: dict[Name, RecognizerEntry] = {}
     models: dict[Name, ModelEntry] = {}

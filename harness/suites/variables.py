@@ -54,10 +54,13 @@ class Secrets:
 
 
 class Variables:
-    """Puts environment variables into a suite's values, and keeps their names in ``used``."""
+    """Puts environment variables into a suite's values, and keeps their names in ``used``.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``lenient`` leaves in place what names a variable that is not set.
+    """
+
+    def __init__(self, path: Path, lenient: bool = False) -> None:
+        self.path, self.lenient = path, lenient
         self.used: dict[str, None] = {}
         self.characters = 0
 
@@ -76,6 +79,8 @@ class Variables:
         return _VARIABLE.sub(lambda match: self._value(match[1], value, f"{self.path}: {key}"), value)
 
     def _value(self, name: str, text: str, where: str) -> str:
+        if name not in os.environ and self.lenient:
+            return f"${{{name}}}"
         if name not in os.environ:
             raise InputError(f"{where}: {text[:80]!r} needs the environment variable {name}, which is not set")
         value = os.environ[name]

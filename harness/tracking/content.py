@@ -124,7 +124,7 @@ def _tags(result: Result) -> dict[str, str]:
         "harness.status": result.status,
         "harness.error": result.error,
         "harness.recipe": result.recipe,
-        "harness.dataset": "" if size is None else f"{size.identities} identities x {size.per_identity} images",
+        "harness.dataset": "" if size is None else size.size,
         "harness.commercial_use": result.commercial_use,
         "harness.shipped": ", ".join(result.shipped),
         "harness.chosen_on": f"{CHOSEN}: {', '.join(result.chosen_on)}" if result.chosen_on else "",
