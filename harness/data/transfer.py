@@ -88,9 +88,7 @@ def unpack(source: Path, folder: Path) -> int:
         DataError: the source is damaged, or an image has no known format.
     """
     if (source / STORED).is_file():
-        raise InputError(
-            f"{source}: a stored face set; its faces as files: harness data export {source} {folder}"
-        )
+        raise InputError(f"{source}: a stored face set; its faces as files: harness data export {source} {folder}")
     dataset = open_dataset(source)
     if not isinstance(dataset, BinData | RecordData):
         raise InputError(f"{source}: it is a {dataset.kind} data set; expected a .bin or .rec file to unpack")
