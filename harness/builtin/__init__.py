@@ -77,6 +77,7 @@ def register_protocols(register: Register) -> None:
     register("fw-agedb", "harness.builtin.faceworld:FwAgedb")
     register("fw-groups", "harness.builtin.faceworld:FwGroups")
     register("fw-ijb", "harness.builtin.fw_ijb:FwIjb")
+    register("fw-identification", "harness.builtin.fw_ijb:FwIdentification")
     register("pairs", "harness.builtin.pairs:SourcePairs")
     register("bin", "harness.builtin.files:BinProtocol")
     register("parquet-pairs", "harness.builtin.files:ParquetPairs")
@@ -89,6 +90,7 @@ def register_protocols(register: Register) -> None:
 def register_evaluators(register: Register) -> None:
     register("verification", "harness.builtin.verification:Verification")
     register("ijb", "harness.builtin.ijb:IJB")
+    register("identification", "harness.builtin.identification:Identification")
     register("fairness", "harness.builtin.fairness:Fairness")
     register("separability", "harness.builtin.separability:Separability")
     register("distributions", "harness.builtin.distributions:Distributions")

@@ -73,7 +73,8 @@ class TemplateSet:
     ``template`` int [N] (from 0 to T - 1), ``media`` int [N] and ``score`` float32 [N], the detector's confidence, are
     of the face set's rows; faces of one template with the same medium belong to one still or video. ``a`` and ``b``,
     int [P], index templates; ``same`` bool [P]. ``lost`` holds the listed pairs of which a template has no face; None
-    where no face could be lost.
+    where no face could be lost. For 1:N identification, ``gallery``, int [N], is 0 for the faces of probes and k for
+    those of the templates of gallery k; None where the protocol has no galleries.
     """
 
     template: AnyInts
@@ -83,6 +84,7 @@ class TemplateSet:
     b: AnyInts
     same: Bools
     lost: LostPairs | None = None
+    gallery: AnyInts | None = None
 
     def __len__(self) -> int:
         return int(self.template.max(initial=-1)) + 1
@@ -98,4 +100,6 @@ class TemplateSet:
         there = (a >= 0) & (b >= 0)
         first, second = (people[side[~there]] for side in (self.a, self.b))
         lost = LostPairs(first, second, self.same[~there], np.zeros(len(first), np.int64))
-        return TemplateSet(template, self.media[found], self.score[found], a[there], b[there], self.same[there], lost)
+        gallery = None if self.gallery is None else self.gallery[found]
+        media, score, same = self.media[found], self.score[found], self.same[there]
+        return TemplateSet(template, media, score, a[there], b[there], same, lost, gallery)

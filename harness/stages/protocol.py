@@ -105,7 +105,8 @@ def _columns(pairs: PairSet | TemplateSet) -> dict[str, NDArray[Any]]:
 
 
 def _templates(pairs: TemplateSet) -> dict[str, NDArray[Any]]:
-    return {"template": pairs.template, "media": pairs.media, "score": pairs.score}
+    columns: dict[str, NDArray[Any]] = {"template": pairs.template, "media": pairs.media, "score": pairs.score}
+    return columns | ({} if pairs.gallery is None else {"gallery": pairs.gallery})
 
 
 def _write_pairs(work: Work[ProtocolStage], pairs: PairSet | TemplateSet) -> None:
