@@ -126,12 +126,12 @@ class Fairness(Evaluator):
             drawn = rate_replicates(
                 scores, same, group, far, identities, multiplicities(identities.count, self.settings.replicates, rng)
             )
-        sides = Sides(names, same, group, far, identities)
+        sides = _Sides(names, same, group, far, identities)
         metrics = list(_metrics(name, at, drawn, sides, lost))
         return metrics, _group_table(at, drawn, sides)
 
 
-class Sides:
+class _Sides:
     """How many pairs and people of each kind the groups have, and so which intervals there are."""
 
     def __init__(
@@ -176,7 +176,7 @@ def _check(name: str, table: dict[str, NDArray[Any]]) -> None:
             raise StageError(f"{name}: the group {group} has {text}; expected both kinds")
 
 
-def _metrics(name: str, at: GroupRates, drawn: GroupRates | None, sides: Sides, lost: str) -> Iterator[Metric]:
+def _metrics(name: str, at: GroupRates, drawn: GroupRates | None, sides: _Sides, lost: str) -> Iterator[Metric]:
     """What boards and files say of one protocol's groups."""
     for measure in _MEASURES:
         rates = getattr(at, measure.of)[0]
@@ -202,7 +202,7 @@ def _metrics(name: str, at: GroupRates, drawn: GroupRates | None, sides: Sides, 
         )
 
 
-def _group_table(at: GroupRates, drawn: GroupRates | None, sides: Sides) -> dict[str, NDArray[Any]]:
+def _group_table(at: GroupRates, drawn: GroupRates | None, sides: _Sides) -> dict[str, NDArray[Any]]:
     """Rates of each group, with an interval for each where people are known (NaN: none)."""
     out: dict[str, NDArray[Any]] = {"group": sides.names, "genuine": sides.genuine, "impostor": sides.impostor}
     for rate in ("accuracy", "tar", "fmr"):
