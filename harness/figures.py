@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.arrays import AnyFloats, Doubles, Images, Ints
 
@@ -180,3 +181,22 @@ def roc_points(genuine: Doubles, impostor: Doubles) -> tuple[Doubles, Doubles]:
     thresholds = ranked[accepted - 1]
     above = len(genuine) - np.searchsorted(np.sort(genuine), thresholds, side="left")
     return accepted / len(ranked), above / len(genuine)
+
+
+def group_dots(table: Mapping[str, NDArray[Any]], title: str) -> bytes:
+    """Accuracy, TAR and FMR of groups beside each other, with their intervals where there are such.
+
+    Args:
+        table: columns ``group`` [G], and of each rate its value and ``_low`` and ``_high``, NaN for none.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 1.2 + 0.3 * len(table["group"])), layout="constrained")
+    places = np.arange(len(table["group"]))[::-1]
+    for axes, rate in zip(figure.subplots(1, 3, sharey=True), ("accuracy", "tar", "fmr"), strict=True):
+        axes.hlines(places, table[f"{rate}_low"], table[f"{rate}_high"], color=GENUINE_COLOR)
+        axes.plot(table[rate], places, "o", color=GENUINE_COLOR)
+        axes.set(yticks=places, yticklabels=table["group"], xlabel=rate if rate == "accuracy" else rate.upper())
+        axes.grid(axis="x", alpha=0.3)
+    figure.suptitle(title)
+    return to_png(figure)

@@ -76,7 +76,9 @@ def register_protocols(register: Register) -> None:
     register("fw-lfw", "harness.builtin.faceworld:FwLfw")
     register("fw-cfp", "harness.builtin.faceworld:FwCfp")
     register("fw-agedb", "harness.builtin.faceworld:FwAgedb")
+    register("fw-groups", "harness.builtin.faceworld:FwGroups")
     register("fw-ijb", "harness.builtin.fw_ijb:FwIjb")
+    register("fw-identification", "harness.builtin.fw_ijb:FwIdentification")
     register("pairs", "harness.builtin.pairs:SourcePairs")
     register("bin", "harness.builtin.files:BinProtocol")
     register("parquet-pairs", "harness.builtin.files:ParquetPairs")
@@ -89,6 +91,8 @@ def register_protocols(register: Register) -> None:
 def register_evaluators(register: Register) -> None:
     register("verification", "harness.builtin.verification:Verification")
     register("ijb", "harness.builtin.ijb:IJB")
+    register("identification", "harness.builtin.identification:Identification")
+    register("fairness", "harness.builtin.fairness:Fairness")
     register("separability", "harness.builtin.separability:Separability")
     register("distributions", "harness.builtin.distributions:Distributions")
     register("leakage", "harness.builtin.leakage:Leakage")

@@ -1,8 +1,9 @@
-"""The face world as a source, and its three verification protocols."""
+"""The face world as a source, and its verification protocols of pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from harness.components import FaceProtocol, ImageBatch, PairSet, Run, SamplePla
 from harness.components.base import APACHE
 from harness.errors import InputError
 from harness.faceworld import RENDERER_VERSION
+from harness.faceworld.groups import STEP, grouped_pairs
 from harness.faceworld.protocols import PairList, pairs
 from harness.faceworld.ranges import IDENTITY_RANGES
 
@@ -114,6 +116,29 @@ class FwAgedb(_FaceWorldProtocol):
     """fw-agedb: young against old."""
 
     name = "fw-agedb"
+
+
+class GroupSettings(ProtocolSettings):
+    """Size of ``fw-groups``."""
+
+    pairs: int = Field(
+        6_000, ge=STEP, multiple_of=STEP, description="pairs, half of them genuine, in ten folds, a third of each group"
+    )
+
+
+class FwGroups(_FaceWorldProtocol):
+    """fw-groups: mild against mild, both people of one of three groups, by a slider of the skin's tone."""
+
+    Settings = GroupSettings
+    name = "fw-groups"
+
+    def _list(self) -> PairList:
+        return grouped_pairs(WORLD_SEED, self.settings.pairs, self.settings.seed)[0]
+
+    def pairs(self, faces: FaceSet, run: Run) -> PairSet:
+        """The pairs with their groups."""
+        _, group = grouped_pairs(WORLD_SEED, self.settings.pairs, self.settings.seed)
+        return replace(super().pairs(faces, run), group=group)
 
 
 def _render(batch: SamplePlan, samples: Any, mode: str | list[str], size_px: int, run: Run) -> ImageBatch:

@@ -147,6 +147,8 @@ class FolderPairs(FaceProtocol):
         listed, state = self.listed, hashlib.sha256()
         for column in (listed.a, listed.b, listed.same, listed.fold, listed.identities, listed.samples):
             state.update(np.ascontiguousarray(column).tobytes())
+        if listed.group is not None:
+            state.update(repr(listed.group.tolist()).encode())
         for path in listed.files:
             state.update(hashlib.sha256(read_file(path)).digest())
         return {"content": state.hexdigest()}
@@ -174,7 +176,7 @@ class FolderPairs(FaceProtocol):
 
     def pairs(self, faces: FaceSet, run: Run) -> PairSet:
         """The pairs of the list."""
-        return PairSet(self.listed.a, self.listed.b, self.listed.same, self.listed.fold)
+        return PairSet(self.listed.a, self.listed.b, self.listed.same, self.listed.fold, group=self.listed.group)
 
 
 class RecordIOSettings(Settings):

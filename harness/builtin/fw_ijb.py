@@ -1,8 +1,9 @@
-"""``fw-ijb``: verification of templates on the face world, the stand-in for IJB-B and IJB-C."""
+"""``fw-ijb`` and ``fw-identification``: templates on the face world, the stand-ins for IJB-B and IJB-C."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness.builtin.faceworld import BATCH, WORLD_SEED
 from harness.components import FaceProtocol, ImageBatch, Run, SamplePlan, Settings, TemplateSet
 from harness.components.base import APACHE
 from harness.faceworld import RENDERER_VERSION
-from harness.faceworld.templates import FRAMES, TemplateList, templates
+from harness.faceworld.templates import FRAMES, TEMPLATES, TemplateList, templates
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
@@ -70,3 +71,20 @@ class FwIjb(FaceProtocol):
     def definition(self) -> dict[str, Any]:
         """Renderer version and settings define the pixels."""
         return {"name": "fw-ijb", "renderer": RENDERER_VERSION, "world": WORLD_SEED, **self.settings.model_dump()}
+
+
+class FwIdentification(FwIjb):
+    """fw-identification: the people of fw-ijb, each enrolled in one of two galleries and searched in both.
+
+    A person's first template is enrolled, by turns in the first and in the second gallery; the others are probes.
+    """
+
+    def pairs(self, faces: FaceSet, run: Run) -> TemplateSet:
+        """The templates with their galleries, and their pairs."""
+        made = super().pairs(faces, run)
+        person, number = np.divmod(made.template, TEMPLATES)
+        return replace(made, gallery=np.where(number == 0, 1 + person % 2, 0))
+
+    def definition(self) -> dict[str, Any]:
+        """As that of fw-ijb."""
+        return {**super().definition(), "name": "fw-identification"}

@@ -71,8 +71,8 @@ class IJB(Evaluator):
         tables: dict[str, dict[str, NDArray[Any]]] = {}
         for name, (faces, templates) in given.templates.items():
             _check(name, faces, templates)
-            vectors = self._vectors(name, given.recognizer, faces, templates, progress.advance)
-            people, pairs = _subjects(faces, templates), templates
+            vectors = template_vectors(name, given.recognizer, faces, templates, self.settings, progress.advance)
+            people, pairs = subjects_of(faces, templates), templates
             scores = pair_scores(vectors, templates.a, templates.b)
             if templates.lost is not None:
                 people, pairs, scores = _with_lost(people, templates, templates.lost, scores)
@@ -81,37 +81,6 @@ class IJB(Evaluator):
             tables |= more
             figures |= pair_figures(name, scores[pairs.same], scores[~pairs.same], FARS[0])
         return Report(metrics, figures, tables)
-
-    def _vectors(
-        self,
-        name: str,
-        recognizer: Recognizer,
-        faces: FaceSet,
-        templates: TemplateSet,
-        advance: Callable[[int], None],
-    ) -> Doubles:
-        """Unit vectors of the templates, float64 [T, D]; no embedding is kept."""
-        settings: IJBSettings = self.settings
-        weights = image_weights(
-            templates.template, templates.media, templates.score if settings.detector_score else None
-        )
-        sums = TemplateSums(len(templates), recognizer.width)
-        at = 0
-        for batch in faces.batches(_BATCH):
-            part = slice(at, at + len(batch))
-            mirrored = recognizer.embed(batch.images[:, :, ::-1]) if settings.flip_test else None
-            features = image_features(recognizer.embed(batch.images), mirrored, settings.feature_norm)
-            if not np.isfinite(features).all():
-                raise StageError(f"{name}: an embedding is not finite, among faces {at} to {part.stop - 1}")
-            sums.add(templates.template[part], weights[part], features)
-            at = part.stop
-            advance(len(batch))
-        vectors = sums.vectors()
-        empty = np.flatnonzero(~vectors.any(axis=1))
-        if len(empty):
-            text = "are zero, such as that of template"
-            raise StageError(f"{name}: {len(empty)} template vectors {text} {empty[0]}; are its detector scores all 0?")
-        return vectors
 
     def _score(
         self, name: str, people: Ints | None, templates: TemplateSet, scores: Doubles, run: Run, lost: str
@@ -151,6 +120,39 @@ class IJB(Evaluator):
         return Metric(full, point.tar, n, uncertainty, benchmark=name, note=note, **shown)
 
 
+def template_vectors(
+    name: str,
+    recognizer: Recognizer,
+    faces: FaceSet,
+    templates: TemplateSet,
+    settings: IJBSettings,
+    advance: Callable[[int], None],
+) -> Doubles:
+    """Unit vectors of the templates, float64 [T, D]; no embedding is kept.
+
+    Raises:
+        StageError: an embedding is not finite, or a template's vector is zero.
+    """
+    weights = image_weights(templates.template, templates.media, templates.score if settings.detector_score else None)
+    sums = TemplateSums(len(templates), recognizer.width)
+    at = 0
+    for batch in faces.batches(_BATCH):
+        part = slice(at, at + len(batch))
+        mirrored = recognizer.embed(batch.images[:, :, ::-1]) if settings.flip_test else None
+        features = image_features(recognizer.embed(batch.images), mirrored, settings.feature_norm)
+        if not np.isfinite(features).all():
+            raise StageError(f"{name}: an embedding is not finite, among faces {at} to {part.stop - 1}")
+        sums.add(templates.template[part], weights[part], features)
+        at = part.stop
+        advance(len(batch))
+    vectors = sums.vectors()
+    empty = np.flatnonzero(~vectors.any(axis=1))
+    if len(empty):
+        text = "are zero, such as that of template"
+        raise StageError(f"{name}: {len(empty)} template vectors {text} {empty[0]}; are its detector scores all 0?")
+    return vectors
+
+
 def _check(name: str, faces: FaceSet, templates: TemplateSet) -> None:
     if not len(templates.template) == len(templates.media) == len(templates.score) == len(faces):
         text = f"{len(templates.template)} template numbers for {len(faces)} faces; were faces lost in alignment?"
@@ -166,7 +168,7 @@ def _check(name: str, faces: FaceSet, templates: TemplateSet) -> None:
             raise StageError(f"{name}: a pair names a template without faces; were faces lost in alignment?")
 
 
-def _subjects(faces: FaceSet, templates: TemplateSet) -> Ints | None:
+def subjects_of(faces: FaceSet, templates: TemplateSet) -> Ints | None:
     """Whom each template shows, [T]; None if its faces show several."""
     people = np.zeros(len(templates), dtype=np.int64)
     people[templates.template] = faces.identities

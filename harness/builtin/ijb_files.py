@@ -1,4 +1,4 @@
-"""``ijbb`` and ``ijbc``: the released 1:1 verification protocols of IJB-B and IJB-C, from their files.
+"""``ijbb`` and ``ijbc``: the released protocols of IJB-B and IJB-C, from their files: 1:1, and 1:N if asked for.
 
 Faces are warped by the landmarks that the release gives; nothing is detected.
 """
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from harness.components import FaceProtocol, ImageBatch, License, Run, SamplePlan, Settings, TemplateSet
 from harness.data.ijb import IJBFolder, Release
+from harness.data.ijb_identification import identification_content, read_galleries
 from harness.data.pictures import decode, read_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class IJBFilesSettings(Settings):
         True,
         description="average several samples per pixel where a crop shrinks its face; false: one, as the reference, "
         "which aliases",
+    )
+    identification: bool = Field(
+        False, description="read the 1:N galleries and probes as well, which the evaluator identification needs"
     )
 
 
@@ -56,7 +60,10 @@ class _IJBFiles(FaceProtocol):
 
     def identity(self) -> dict[str, Any]:
         """What files and images hold instead of their place."""
-        return {"content": self.folder.content(), "supersample": self.supersample}
+        found = {"content": self.folder.content(), "supersample": self.supersample}
+        if not self.settings.identification:
+            return found
+        return found | {"identification": identification_content(self.folder)}
 
     def plan(self, run: Run) -> SamplePlan:
         """Every image, in the order of the files; the column ``row`` is its place there."""
@@ -77,7 +84,8 @@ class _IJBFiles(FaceProtocol):
     def pairs(self, faces: FaceSet, run: Run) -> TemplateSet:
         """The templates and the listed pairs; the faces are in the order of the files."""
         listed, pairs = self.folder.faces, self.folder.pairs
-        return TemplateSet(listed.template, listed.media, listed.score, pairs.a, pairs.b, pairs.same)
+        gallery = read_galleries(self.folder)[listed.template] if self.settings.identification else None
+        return TemplateSet(listed.template, listed.media, listed.score, pairs.a, pairs.b, pairs.same, gallery=gallery)
 
 
 class IJBB(_IJBFiles):

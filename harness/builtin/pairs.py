@@ -63,7 +63,7 @@ class SourcePairs(Protocol):
         listed = read_pairs(Named(filter(None, names)), path, self.settings.folds)
         rows = {name: row for row, name in enumerate(names)}
         place = np.array([rows[file.as_posix()] for file in listed.files])
-        return PairSet(place[listed.a], place[listed.b], listed.same, listed.fold).of_found(faces)
+        return PairSet(place[listed.a], place[listed.b], listed.same, listed.fold, group=listed.group).of_found(faces)
 
     def _chosen(self, faces: FaceSet) -> PairSet:
         random = generator(self.settings.seed, "source-pairs")

@@ -6,7 +6,6 @@ Letters: N faces, P pairs, D embedding width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -60,7 +59,7 @@ class Verification(Evaluator):
 
     def evaluate(self, given: Given, run: Run) -> Report:
         """Embed the faces of every protocol and score its pairs."""
-        listed = {name: _listed(name, faces, pairs) for name, (faces, pairs) in given.pairs.items()}
+        listed = {name: listed_pairs(name, faces, pairs) for name, (faces, pairs) in given.pairs.items()}
         progress = run.progress(sum(len(np.union1d(pairs.a, pairs.b)) for _, pairs in given.pairs.values()), "images")
         metrics: list[Metric] = []
         figures: dict[str, bytes] = {}
@@ -101,8 +100,10 @@ class Verification(Evaluator):
         return metrics, points_table(points)
 
 
-def _listed(name: str, faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
-    """Columns of the listed pairs: faces, identities, labels and folds; lost pairs come last, with the face -1.
+def listed_pairs(name: str, faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]]:
+    """Columns of the listed pairs: faces, identities, labels, folds, and groups where there are such.
+
+    Lost pairs come last, with the face -1.
 
     Raises:
         StageError: they are no protocol, or name faces that are not there.
@@ -114,9 +115,9 @@ def _listed(name: str, faces: FaceSet, pairs: PairSet) -> dict[str, NDArray[Any]
         raise StageError(f"{name}: a pair names face {highest} of {len(faces)}; were faces lost in alignment?")
     table: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b}
     table |= {"identity_a": faces.identities[pairs.a], "identity_b": faces.identities[pairs.b]}
-    table |= {"same": pairs.same, "fold": pairs.fold}
+    table |= {"same": pairs.same, "fold": pairs.fold} | ({} if pairs.group is None else {"group": pairs.group})
     if pairs.lost:
-        lost = {"a": np.full(len(pairs.lost), -1), "b": np.full(len(pairs.lost), -1), **asdict(pairs.lost)}
+        lost = {"a": np.full(len(pairs.lost), -1), "b": np.full(len(pairs.lost), -1), **pairs.lost.columns()}
         table = {column: np.concatenate([values, lost[column]]) for column, values in table.items()}
     genuine, count = int(table["same"].sum()), len(table["same"])
     if genuine == 0 or genuine == count:

@@ -116,6 +116,21 @@ class Named(Finder):
         return self._folders.get(folder, [])
 
 
+class Within(Finder):
+    """What another finder finds below one of its folders."""
+
+    def __init__(self, finder: Finder, folder: str) -> None:
+        self.finder, self.folder = finder, folder
+
+    def path(self, text: str, where: str) -> Path:
+        """The picture or folder of a path below the folder."""
+        return self.finder.path("/".join((self.folder, *_parts(text, where))), where)
+
+    def names_in(self, folder: Path) -> Iterable[str]:
+        """As the other finder has it."""
+        return self.finder.names_in(folder)
+
+
 def _parts(text: str, where: str) -> tuple[str, ...]:
     pure = PurePosixPath(text.replace("\\", "/"))
     if not text or pure.is_absolute() or ".." in pure.parts or "\0" in text:

@@ -11,16 +11,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.arrays import Bools, Ints
 from harness.data.bins import contiguous_folds
-from harness.data.finders import Files, Finder
+from harness.data.finders import Files, Finder, Within
 from harness.errors import DataError, InputError
 
 LISTS = ("pairs.txt", "pairs.csv")
 CSV_COLUMNS = ["a", "b", "same"]
+GROUP = "group"  # a further column
 _LFW_HEAD = re.compile(r"[0-9]{1,12}(\s+[0-9]{1,12})?")
 _NUMBERED = re.compile(r"_?[0-9]+$")  # the number of a picture, behind a person's name
 _MAX_BYTES = 1 << 28
@@ -31,7 +34,8 @@ class PairList:
     """Pairs over files.
 
     ``files``: the N images in the order in which the list first names them; ``a``, ``b`` int64 [P] index them;
-    ``same`` bool [P]; ``fold`` int64 [P]; ``identities``, ``samples`` int64 [N].
+    ``same`` bool [P]; ``fold`` int64 [P]; ``identities``, ``samples`` int64 [N]; ``group`` text [P], None where the
+    list has no groups.
     """
 
     files: list[Path]
@@ -41,6 +45,7 @@ class PairList:
     fold: Ints
     identities: Ints
     samples: Ints
+    group: NDArray[Any] | None = None
 
 
 @dataclass
@@ -51,6 +56,7 @@ class _Listed:
     people: list[str] = field(default_factory=list)  # per file, where the list names them
     pairs: list[tuple[int, int, bool]] = field(default_factory=list)
     fold: list[int] = field(default_factory=list)  # per pair, where the list has folds
+    group: list[str] = field(default_factory=list)  # per pair, where the list has groups
 
     def number(self, file: Path, person: str = "") -> int:
         if file not in self.files:
@@ -74,7 +80,7 @@ def find_list(folder: Path) -> Path:
 def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) -> PairList:
     """Read a list of pairs; its format is recognized.
 
-    - A ``.csv`` file has the columns a, b, same.
+    - A ``.csv`` file has the columns a, b, same, and may have a fourth, group.
     - LFW's format (tech. report 07-49): a first line of one or two numbers, then ``NAME N1 N2`` or ``NAME1 N1 NAME2
       N2``. Two numbers are folds, and pairs per fold and kind; one number (``pairsDevTest.txt``) brings no folds. RFW's
       lists (arXiv 1812.00194) are such lines without the first one.
@@ -82,6 +88,8 @@ def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) 
       a number for each pair, 0 for different people. Files are called after people: ``NAME_0001.jpg``.
     - CFP's protocols (Sengupta et al., WACV 2016) are a folder, such as ``Protocol/Split/FP``, with ``same.txt`` and
       ``diff.txt`` for each fold, which number the lines of ``Protocol/Pair_list_F.txt`` and ``Pair_list_P.txt``.
+    - RFW as a whole is a folder, such as ``txts``, with ``GROUP/GROUP_pairs.txt`` for each group, whose pictures lie in
+      the folder GROUP. Folds are parts of each group's pairs.
     - Else every line holds two paths and 1 (same person) or 0, separated by tabs, or by spaces where there are no tabs.
 
     Paths are relative to the folder of the images; files are not opened.
@@ -99,7 +107,9 @@ def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) 
     if path is None:
         assert isinstance(where, Path)
         path = find_list(where)
-    if path.is_dir():
+    if path.is_dir() and (of_groups := sorted(path.glob("*/*_pairs.txt"))):
+        _read_groups(of_groups, listed, finder, folds)
+    elif path.is_dir():
         _read_cfp(path, listed, finder)
     else:
         _read_file(path, listed, finder)
@@ -112,8 +122,9 @@ def read_pairs(where: Path | Finder, path: Path | None = None, folds: int = 10) 
             raise DataError(f"{path}: {len(a)} pairs do not fill {folds} folds; give fewer folds or more pairs")
         fold = balanced_folds(same, folds)
     identities = _by_name(listed.people) if all(listed.people) else _components(len(listed.files), a[same], b[same])
+    group = np.array(listed.group) if listed.group else None
     return PairList(
-        list(listed.files), a.astype(np.int64), b.astype(np.int64), same, fold, identities, _counters(identities)
+        list(listed.files), a.astype(np.int64), b.astype(np.int64), same, fold, identities, _counters(identities), group
     )
 
 
@@ -158,6 +169,18 @@ def _read_file(path: Path, listed: _Listed, finder: Finder) -> None:
             _add_paths(_fields(line), f"{path}: line {number}", listed, finder)
 
 
+def _read_groups(files: Sequence[Path], listed: _Listed, finder: Finder, folds: int) -> None:
+    """Read a list for each group, whose pictures lie in the folder that is called like the group."""
+    for file in files:
+        group, first = file.parent.name, len(listed.pairs)
+        _read_file(file, listed, Within(finder, group))
+        same = np.array([pair[2] for pair in listed.pairs[first:]], dtype=bool)
+        if len(same) < folds:
+            raise DataError(f"{file}: {len(same)} pairs do not fill {folds} folds; give fewer folds or more pairs")
+        listed.fold[first:] = balanced_folds(same, folds).tolist()
+        listed.group += [group] * len(same)
+
+
 def _fields(line: str) -> list[str]:
     return [item.strip() for item in (line.split("\t") if "\t" in line else line.split())]
 
@@ -170,7 +193,7 @@ def read_named_pairs(path: Path, names: Sequence[str]) -> tuple[Ints, Ints, Bool
     """
     place = {name: index for index, name in enumerate(names)}
     lines = _read_lines(path)
-    rows = _csv_rows(lines, path)
+    rows, _ = _csv_rows(lines, path)
     out: list[tuple[int, int, bool]] = []
     for (number, _), row in zip(lines[1:], rows, strict=True):
         first, second, same = _triple(row, f"{path}: line {number}")
@@ -197,22 +220,31 @@ def _read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _read_csv(lines: list[tuple[int, str]], path: Path, listed: _Listed, finder: Finder) -> None:
-    for (number, _), row in zip(lines[1:], _csv_rows(lines, path), strict=True):
+    rows, listed.group = _csv_rows(lines, path)
+    for (number, _), row in zip(lines[1:], rows, strict=True):
         _add_paths(row, f"{path}: line {number}", listed, finder)
 
 
-def _csv_rows(lines: list[tuple[int, str]], path: Path) -> list[list[str]]:
-    """The rows after the header."""
+def _csv_rows(lines: list[tuple[int, str]], path: Path) -> tuple[list[list[str]], list[str]]:
+    """The rows after the header, and the group of each where there is such a column."""
     try:
         rows = list(csv.reader([line for _, line in lines], strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if len(rows) != len(lines):
         raise DataError(f"{path}: a quoted field spans lines; file names must not")
-    if not rows or [cell.strip().lower() for cell in rows[0]] != CSV_COLUMNS:
-        first = lines[0][1][:80] if lines else ""
-        raise DataError(f"{path}: its first line is {first!r}; expected {','.join(CSV_COLUMNS)}")
-    return rows[1:]
+    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if head not in (CSV_COLUMNS, [*CSV_COLUMNS, GROUP]):
+        text = f"expected {','.join(CSV_COLUMNS)} and perhaps {GROUP}"
+        raise DataError(f"{path}: its first line is {lines[0][1][:80] if lines else ''!r}; {text}")
+    if GROUP not in head:
+        return rows[1:], []
+    for (number, line), row in zip(lines, rows, strict=True):
+        if len(row) != len(head):
+            raise DataError(
+                f"{path}: line {number}: {line.strip()[:80]!r}; expected {len(head)} fields, the last a group"
+            )
+    return [row[:3] for row in rows[1:]], [row[3].strip() for row in rows[1:]]
 
 
 def _add_paths(fields: list[str], where: str, listed: _Listed, finder: Finder) -> None:

@@ -74,21 +74,21 @@ class PairList:
     fold: Int
 
 
-def _genuine_candidates(protocol: Protocol) -> Int:
+def genuine_candidates(protocol: Protocol) -> Int:
     """All genuine pairs of one fold: rows of (person a, sample a, person b, sample b), int64 [C, 4]."""
     person, first, second = np.indices((IDENTITIES_PER_FOLD, protocol.images, protocol.images)).reshape(3, -1)
     rows = np.stack([person, first, person, second], axis=1)
     return rows[first < second] if protocol.symmetric else rows
 
 
-def _impostor_candidates(protocol: Protocol) -> Int:
+def impostor_candidates(protocol: Protocol) -> Int:
     """All impostor pairs of one fold, in the same form, int64 [C, 4]."""
     shape = (IDENTITIES_PER_FOLD, protocol.images, IDENTITIES_PER_FOLD, protocol.images)
     rows = np.indices(shape).reshape(4, -1).T
     return rows[rows[:, 0] < rows[:, 2]] if protocol.symmetric else rows[rows[:, 0] != rows[:, 2]]
 
 
-def _choose(candidates: Int, count: int, seed: int, fold: int, purpose: str) -> Int:
+def choose(candidates: Int, count: int, seed: int, fold: int, purpose: str) -> Int:
     """Choose rows without replacement, by sorting counter-based random numbers."""
     order = np.argsort(noise.uniform(seed, [fold], [0], len(candidates), purpose)[0], kind="stable")
     chosen: Int = candidates[np.sort(order[:count])]
@@ -98,7 +98,7 @@ def _choose(candidates: Int, count: int, seed: int, fold: int, purpose: str) -> 
 def _check(name: str, count: int) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError(unknown("face world protocol", name, PROTOCOLS))
-    most = 2 * FOLDS * len(_genuine_candidates(PROTOCOLS[name]))
+    most = 2 * FOLDS * len(genuine_candidates(PROTOCOLS[name]))
     if count <= 0 or count % (2 * FOLDS) or count > most:
         raise InputError(
             f"face world protocol {name!r} got {count} pairs: expected a multiple of {2 * FOLDS} from {2 * FOLDS} "
@@ -107,7 +107,7 @@ def _check(name: str, count: int) -> Protocol:
     return PROTOCOLS[name]
 
 
-def _index_images(protocol: Protocol, rows: Int, fold: Int) -> tuple[Int, Int, Int, Int, Int]:
+def index_images(protocol: Protocol, rows: Int, fold: Int) -> tuple[Int, Int, Int, Int, Int]:
     """Number the images that occur in ``rows``; returns identity, sample and side of each, then a and b."""
     start = IDENTITY_RANGES["protocols"].start
     sides = []
@@ -136,13 +136,13 @@ def pairs(name: str, count: int = 6_000, seed: int = 0) -> PairList:
     """
     protocol = _check(name, count)
     half = count // (2 * FOLDS)
-    genuine, impostor = _genuine_candidates(protocol), _impostor_candidates(protocol)
+    genuine, impostor = genuine_candidates(protocol), impostor_candidates(protocol)
     rows = []
     for fold in range(FOLDS):
-        rows.append(_choose(genuine, half, seed, fold, f"faceworld/{name}/genuine"))
-        rows.append(_choose(impostor, half, seed, fold, f"faceworld/{name}/impostor"))
+        rows.append(choose(genuine, half, seed, fold, f"faceworld/{name}/genuine"))
+        rows.append(choose(impostor, half, seed, fold, f"faceworld/{name}/impostor"))
     fold_of = np.repeat(np.arange(FOLDS, dtype=np.int64), 2 * half)
-    identities, samples, side, a, b = _index_images(protocol, np.concatenate(rows), fold_of)
+    identities, samples, side, a, b = index_images(protocol, np.concatenate(rows), fold_of)
     modes = [(protocol.mode_a, protocol.mode_b)[int(s)] for s in side]
     same = np.tile(np.repeat([True, False], half), FOLDS)
     return PairList(identities, samples, modes, a, b, same, fold_of)

@@ -7,7 +7,6 @@ before, in a stage of its own.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -100,11 +99,14 @@ def _alignment(work: Work[ProtocolStage]) -> dict[str, Any]:
 
 def _columns(pairs: PairSet | TemplateSet) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {"a": pairs.a, "b": pairs.b, "same": pairs.same}
-    return columns | ({"fold": pairs.fold} if isinstance(pairs, PairSet) else {})
+    if isinstance(pairs, TemplateSet):
+        return columns
+    return columns | {"fold": pairs.fold} | ({} if pairs.group is None else {"group": pairs.group})
 
 
 def _templates(pairs: TemplateSet) -> dict[str, NDArray[Any]]:
-    return {"template": pairs.template, "media": pairs.media, "score": pairs.score}
+    columns: dict[str, NDArray[Any]] = {"template": pairs.template, "media": pairs.media, "score": pairs.score}
+    return columns | ({} if pairs.gallery is None else {"gallery": pairs.gallery})
 
 
 def _write_pairs(work: Work[ProtocolStage], pairs: PairSet | TemplateSet) -> None:
@@ -113,7 +115,7 @@ def _write_pairs(work: Work[ProtocolStage], pairs: PairSet | TemplateSet) -> Non
     if isinstance(pairs, TemplateSet):
         pq.write_table(pa.table(_templates(pairs)), work.folder / TEMPLATES)
     if pairs.lost is not None:
-        pq.write_table(pa.table(asdict(pairs.lost)), work.folder / LOST)
+        pq.write_table(pa.table(pairs.lost.columns()), work.folder / LOST)
 
 
 def _pairs_digest(pairs: PairSet | TemplateSet, drawn: bool) -> str:
@@ -122,7 +124,7 @@ def _pairs_digest(pairs: PairSet | TemplateSet, drawn: bool) -> str:
     The scores of drawn faces are rounded differently by different machines, as their pixels are, so they have no part
     in it.
     """
-    lost = {} if pairs.lost is None else {f"lost_{name}": column for name, column in asdict(pairs.lost).items()}
+    lost = {} if pairs.lost is None else {f"lost_{name}": column for name, column in pairs.lost.columns().items()}
     if isinstance(pairs, PairSet):
         return digest({name: column.tolist() for name, column in {**_columns(pairs), **lost}.items()})
     items = _templates(pairs)

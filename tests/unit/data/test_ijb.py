@@ -21,6 +21,7 @@ from harness.components import Crop, Run, TemplateSet
 from harness.data import ijb
 from harness.data.datasets import open_dataset
 from harness.data.ijb import IJBFolder, find_release
+from harness.data.ijb_identification import read_galleries
 from harness.data.survey import Audit, audit_images, judge_audit
 from harness.errors import DataError, HarnessError, InputError
 from harness.faces.crops import reference_landmarks
@@ -463,3 +464,61 @@ def test_the_crop_of_the_suite_is_what_is_stored(folder: Path) -> None:
     faces, _, _ = staged(folder, 48)
     assert faces.crop == Crop("arcface", 48)
     assert faces.images().shape == (8, 48, 48, 3)
+
+
+HEAD = "TEMPLATE_ID,SUBJECT_ID,FILENAME,FACE_X"
+SEARCHES = {
+    "ijbc_1N_probe_mixed.csv": [HEAD, "12,1,img/4.png,3", "31,2,img/6.png,3", "501,9,img/8.png,3"],
+    "ijbc_1N_gallery_G1.csv": [HEAD, "7,1,img/1.png,3", "7,1,frames/2.png,3", "7,1,frames/3.png,"],
+    "ijbc_1N_gallery_G2.csv": [HEAD, "30,2,img/5.png,3", "500,9,img/7.png,3"],
+}
+
+
+def write_searches(root: Path, changes: dict[str, list[str]] | None = None) -> None:
+    for name, lines in (SEARCHES | (changes or {})).items():
+        write(root, name, lines)
+
+
+def test_galleries_as_released(folder: Path) -> None:
+    write_searches(folder)
+    assert read_galleries(IJBFolder(folder, "ijbc")).tolist() == [1, 0, 2, 0, 2, 0]
+    plain, searched = (IJBC(IJBFilesSettings(path=folder, identification=on)).identity() for on in (False, True))
+    assert set(searched) - set(plain) == {"identification"}, "keys of evaluations without galleries stay"
+    write_searches(folder, {"ijbc_1N_gallery_G2.csv": [*SEARCHES["ijbc_1N_gallery_G2.csv"], "500,9,img/9.png,3"]})
+    assert IJBC(IJBFilesSettings(path=folder, identification=True)).identity() != searched
+
+
+PROBES, FIRST = "ijbc_1N_probe_mixed.csv", "ijbc_1N_gallery_G1.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        (PROBES, [HEAD, "13,1,a,1"], "template 13 has no image in the 1:1 files"),
+        (PROBES, SEARCHES[PROBES][:3], "template 501 is in none of the 1N files"),
+        (PROBES, [*SEARCHES[PROBES], "12,2,a,1"], "template 12 has several subjects"),
+        (PROBES, [HEAD, "12,2,a,1", "31,1,a,1", "501,9,a,1"], "not those that genuine pairs of the 1:1 files connect"),
+        (FIRST, [*SEARCHES[FIRST], "12,1,a,1"], "template 12 is in another file as well"),
+        (FIRST, ["TEMPLATE,SUBJECT", "7,1"], "expected TEMPLATE_ID,SUBJECT_ID,..."),
+        (FIRST, [HEAD, "7,one,a,1"], "expected TEMPLATE_ID,SUBJECT_ID,..."),
+        (FIRST, [HEAD], "it lists no template"),
+        (FIRST, [], "expected TEMPLATE_ID,SUBJECT_ID,..."),
+    ],
+)
+def test_damaged_galleries(name: str, lines: list[str], message: str, folder: Path) -> None:
+    write_searches(folder, {name: lines})
+    with pytest.raises(DataError) as caught:
+        read_galleries(IJBFolder(folder, "ijbc"))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_subject_is_enrolled_once(folder: Path) -> None:
+    write_searches(folder, {PROBES: [HEAD, "31,2,a,1", "501,9,a,1"], FIRST: [HEAD, "7,1,a,1", "12,1,a,1"]})
+    with pytest.raises(DataError, match="subject 1 is enrolled twice"):
+        read_galleries(IJBFolder(folder, "ijbc"))
+
+
+def test_missing_galleries(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"ijbc_1N_probe_mixed.csv: there is no such file; expected the 1:N files"):
+        IJBC(IJBFilesSettings(path=folder, identification=True)).identity()

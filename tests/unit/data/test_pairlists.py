@@ -257,3 +257,38 @@ def test_names_instead_of_files(tree: Path) -> None:
         read_pairs(Named(names[:4]), path, folds=1)
     with pytest.raises(DataError, match=r"line 1: 2 pictures of the source are called 'Bo/Bo_0001.png'"):
         read_pairs(Named(names * 2), path, folds=1)
+
+
+def test_a_group_column(tree: Path) -> None:
+    rows = ["a,b,same,group", "Bo/Bo_0001.png,Bo/Bo_0002.png,1,north", "Bo/Bo_0001.png,Ann_Lee/Ann_Lee_0001.png,0,"]
+    (tree / "pairs.csv").write_text("\n".join(rows))
+    assert read_pairs(tree, folds=1).group.tolist() == ["north", ""]
+    (tree / "pairs.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))
+    assert read_pairs(tree, folds=1).group is None
+    text = "\n".join([rows[0], "Bo/Bo_0001.png,Bo/Bo_0002.png,1"])
+    assert "line 2: 'Bo/Bo_0001.png,Bo/Bo_0002.png,1'; expected 4 fields, the last a group" in refused(
+        tree, text, "pairs.csv"
+    )
+
+
+def test_rfw_as_a_whole(tmp_path: Path, encode: Encode) -> None:
+    """RFW: a list for each group, beside lists of other things, and pictures in the folders of the groups."""
+    data, lists = tmp_path / "data", tmp_path / "txts"
+    for group in ("African", "Indian"):
+        for number, person in enumerate(("m.01", "m.02")):
+            for image in (1, 2):
+                path = data / group / person / f"{person}_{image:04d}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode(number, "JPEG"))
+        (lists / group).mkdir(parents=True)
+        text = "m.01\t1\t2\nm.02\t1\t2\nm.01\t1\tm.02\t1\nm.01\t2\tm.02\t2\n"
+        (lists / group / f"{group}_pairs.txt").write_text(text)
+        (lists / group / f"{group}_people.txt").write_text("m.01\t2\n")
+    listed = read_pairs(data, lists, folds=2)
+    assert listed.group.tolist() == ["African"] * 4 + ["Indian"] * 4
+    assert listed.fold.tolist() == [0, 1, 0, 1] * 2
+    assert listed.same.tolist() == [True, True, False, False] * 2
+    assert listed.files[0] == data / "African" / "m.01" / "m.01_0001.jpg"
+    (lists / "Indian" / "Indian_pairs.txt").write_text("../African/m.01\t1\t2\n")
+    with pytest.raises(DataError, match="expected a path within the folder of the images"):
+        read_pairs(data, lists, folds=1)

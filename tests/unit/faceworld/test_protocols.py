@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from harness.errors import InputError
+from harness.faceworld.groups import grouped_pairs
+from harness.faceworld.identity import sliders
 from harness.faceworld.nuisance import MODES
 from harness.faceworld.protocols import PROTOCOLS, pairs
 from harness.faceworld.ranges import IDENTITY_RANGES
@@ -111,3 +113,24 @@ def test_settings_can_be_checked_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fw_groups_pairs_are_of_one_group_and_balanced() -> None:
+    listed, group = grouped_pairs(0, 600)
+    shade = sliders(0, listed.identities.tolist())["skin_shade"]
+    third = np.where(shade < -1 / 3, "low", np.where(shade < 1 / 3, "middle", "high"))
+    assert (third[listed.a] == group).all()
+    assert (third[listed.b] == group).all()
+    assert ((listed.identities[listed.a] == listed.identities[listed.b]) == listed.same).all()
+    for fold, name, same in itertools.product(range(10), ("low", "middle", "high"), (True, False)):
+        assert ((listed.fold == fold) & (group == name) & (listed.same == same)).sum() == 10
+    images = list(zip(listed.identities.tolist(), listed.samples.tolist(), strict=True))
+    chosen = {frozenset((images[a], images[b])) for a, b in zip(listed.a, listed.b, strict=True)}
+    assert len(chosen) == 600, "no pair twice"
+    assert set(((listed.identities - IDENTITY_RANGES["protocols"].start) // 30)[listed.a] - listed.fold) == {0}
+
+
+@pytest.mark.parametrize("count", [0, 61, 600_000])
+def test_fw_groups_refuses_counts_that_do_not_balance(count: int) -> None:
+    with pytest.raises(InputError, match=f"'fw-groups' got {count} pairs: expected a multiple of 60"):
+        grouped_pairs(0, count)
