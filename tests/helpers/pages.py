@@ -98,10 +98,25 @@ def write_stand_ins(folder: Path) -> None:
     pairs = [f"p{person}/0.png p{person + other}/1.png {1 - other}" for person in range(13) for other in (0, 1)]
     for place in ("my-pairs.txt", "lfw/pairs.txt"):
         (data / place).write_text("\n".join(pairs), encoding="utf-8")
+    grouped = [f"{pair.replace(' ', ',')},{'AB'[number % 2]}" for number, pair in enumerate(pairs)]
+    (data / "my-pairs.csv").write_text("\n".join(["a,b,same,group", *grouped]), encoding="utf-8")
+    _write_rfw(data / "RFW")
     (data / "faces_webface_112x112").mkdir()
     pack(data / "people", data / "faces_webface_112x112" / "train.rec")
     np.save(data / "random_synthetic_uniform_15000.npy", np.eye(512, dtype=np.float32))
     _write_ijbc(data / "IJBC")
+
+
+def _write_rfw(folder: Path) -> None:
+    """Two groups of two people with two pictures each."""
+    for group in ("African", "Asian"):
+        for person in "xy":
+            (folder / "data" / group / person).mkdir(parents=True)
+            for number in (1, 2):
+                (folder / "data" / group / person / f"{person}_{number:04d}.jpg").write_bytes(_picture(number))
+        (folder / "txts" / group).mkdir(parents=True)
+        lines = ["x\t1\t2", "y\t1\t2", "x\t1\ty\t1", "x\t2\ty\t2"] * 3
+        (folder / "txts" / group / f"{group}_pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_ijbc(folder: Path) -> None:
@@ -115,6 +130,9 @@ def _write_ijbc(folder: Path) -> None:
         lines["name_5pts_score"].append(f"{template}.png 38 52 74 52 56 72 42 92 71 92 0.9")
     for name, text in lines.items():
         (folder / "meta" / f"ijbc_{name}.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    for name, rows in {"gallery_G1": ["1,1"], "gallery_G2": ["3,2"], "probe_mixed": ["2,1", "4,3"]}.items():
+        text = "\n".join(["TEMPLATE_ID,SUBJECT_ID", *rows])
+        (folder / "meta" / f"ijbc_1N_{name}.csv").write_text(text + "\n", encoding="utf-8")
 
 
 def _weights(path: Path, value: float, **info: Any) -> None:
