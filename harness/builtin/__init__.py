@@ -7,7 +7,8 @@ from harness.hookspecs import Register, hookimpl
 def register_sources(register: Register) -> None:
     register("faceworld", "harness.builtin.faceworld:FaceWorldSource")
     register("images", "harness.builtin.images:ImagesSource")
-    register("recordio", "harness.builtin.files:RecordIOSource")
+    register("recordio", "harness.builtin.packed:RecordIOSource")
+    register("lmdb", "harness.builtin.packed:LmdbSource")
 
 
 @hookimpl

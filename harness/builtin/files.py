@@ -1,4 +1,4 @@
-"""Protocols and sources that read the field's files: ``bin``, ``parquet-pairs``, ``folder-pairs`` and ``recordio``.
+"""Protocols that read the field's files: ``bin``, ``parquet-pairs`` and ``folder-pairs``.
 
 Their faces are ArcFace crops already, so each comes with the reference landmarks as its own: the warp to the suite's
 crop is then the identity, or a resize, and nothing is detected.
@@ -18,21 +18,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings, Source
+from harness.components import FaceProtocol, ImageBatch, License, PairSet, Run, SamplePlan, Settings
 from harness.data.batches import Picture, read_batches
 from harness.data.bins import BinFile, contiguous_folds, pair_identities
 from harness.data.pairlists import PairList, balanced_folds, read_pairs
 from harness.data.parquet_pairs import ParquetPairFile
 from harness.data.pictures import read_file
-from harness.data.recordio import RecordFile
 from harness.errors import DataError
-from harness.faces.landmarks import as_crops
 from harness.stats.intervals import PairIdentities
 
 if TYPE_CHECKING:
     from harness.faces.faceset import FaceSet
 
-_TERMS = License("the data set's own terms")
+TERMS = License("the data set's own terms")
 
 
 class BinSettings(Settings):
@@ -51,7 +49,7 @@ class BinProtocol(FaceProtocol):
     """
 
     Settings: ClassVar[type[Settings]] = BinSettings
-    license = _TERMS
+    license = TERMS
 
     @cached_property
     def file(self) -> BinFile | ParquetPairFile:
@@ -135,7 +133,7 @@ class FolderPairs(FaceProtocol):
     """
 
     Settings: ClassVar[type[Settings]] = FolderPairsSettings
-    license = _TERMS
+    license = TERMS
 
     @cached_property
     def listed(self) -> PairList:
@@ -177,61 +175,6 @@ class FolderPairs(FaceProtocol):
     def pairs(self, faces: FaceSet, run: Run) -> PairSet:
         """The pairs of the list."""
         return PairSet(self.listed.a, self.listed.b, self.listed.same, self.listed.fold, group=self.listed.group)
-
-
-class RecordIOSettings(Settings):
-    """Which RecordIO file and which part of it."""
-
-    path: Path = Field(description="train.rec, or the folder that holds it, with train.idx beside it if there is one")
-    identities: tuple[int, int] | None = Field(
-        None, description="take identities from this place to before that place, in numeric order; default: all"
-    )
-    per_identity: int | None = Field(None, ge=1, description="the first images of each identity; default: all")
-
-
-class RecordIOSource(Source):
-    """A training set in RecordIO, such as insightface publishes: aligned crops, one identity per label."""
-
-    Settings: ClassVar[type[Settings]] = RecordIOSettings
-    license = _TERMS
-
-    @cached_property
-    def file(self) -> RecordFile:
-        """The file."""
-        return RecordFile(self.settings.path)
-
-    def identity(self) -> dict[str, Any]:
-        """What the file holds instead of its place."""
-        with self.file.path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"content": content, **self.settings.model_dump(mode="json", exclude={"path"})}
-
-    def plan(self, run: Run) -> SamplePlan:
-        """Every image, by identity and in the order of the file; the column ``offset`` is its place in the file."""
-        keys, labels, offsets = self.file.images()
-        order = np.lexsort((keys, labels))
-        labels, offsets = labels[order], offsets[order]
-        _, first, people = np.unique(labels, return_index=True, return_inverse=True)
-        samples = np.arange(len(labels)) - first[people]
-        wanted = np.ones(len(labels), dtype=bool)
-        if self.settings.identities is not None:
-            start, stop = self.settings.identities
-            wanted &= (people >= start) & (people < stop)
-        if self.settings.per_identity is not None:
-            wanted &= samples < self.settings.per_identity
-        if not wanted.any():
-            raise DataError(f"{self.file.path}: no image in identities {self.settings.identities}; it has {len(first)}")
-        items: dict[str, Any] = {"offset": offsets[wanted]}  # int64: float32 would lose bytes
-        return SamplePlan(labels[wanted], samples[wanted], items)
-
-    def sample(self, plan: SamplePlan, run: Run) -> Iterator[ImageBatch]:
-        """Read the planned images; the index is not needed for it."""
-        offsets = np.asarray(plan.items["offset"]).astype(np.int64).tolist()
-        places = [self.file.place(offset) for offset in offsets]
-        records = self.file.read_at(offsets)
-        names = [f"{who}/{sample}" for who, sample in zip(plan.identities.tolist(), plan.samples.tolist(), strict=True)]
-        named = zip(records, names, places, strict=True)
-        yield from map(as_crops, read_batches(plan, (Picture(record.data, *others) for record, *others in named)))
 
 
 @lru_cache(maxsize=4)

@@ -20,6 +20,8 @@ from harness.suites.read import load_suite
 class InProcess:
     """Stands in for the pool of workers: one task at a time, here."""
 
+    size = 1
+
     def __init__(self) -> None:
         self.tasks: list[Task] = []
         self.busy = False

@@ -28,7 +28,8 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 import numpy, pyarrow.parquet, PIL.Image
-from harness.builtin.files import BinProtocol, BinSettings, RecordIOSettings, RecordIOSource
+from harness.builtin.files import BinProtocol, BinSettings
+from harness.builtin.packed import RecordIOSettings, RecordIOSource
 from harness.builtin.images import ImagesSettings, ImagesSource
 from harness.components import Run
 from harness.data.datasets import open_dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -20,15 +21,14 @@ from harness.builtin.files import (
     FolderPairsSettings,
     ParquetPairs,
     ParquetPairsSettings,
-    RecordIOSettings,
-    RecordIOSource,
 )
 from harness.builtin.landmarks import LandmarksAligner
+from harness.builtin.packed import LmdbSettings, LmdbSource, RecordIOSettings, RecordIOSource
 from harness.components import Crop, FaceProtocol, PairSet, Run
 from harness.data.bins import write_bin
 from harness.data.pictures import decode
 from harness.data.recordio import RecordWriter
-from harness.errors import DataError
+from harness.errors import DataError, InputError
 from harness.faces.faceset import FaceSet, ShardWriter, write_items
 from harness.faces.landmarks import as_crops
 from harness.graph import ProtocolStage
@@ -218,6 +218,68 @@ def test_recordio(rec_path: Path, faces: list[bytes]) -> None:
         RecordIOSource(RecordIOSettings(path=rec_path, identities=(5, 9))).plan(Run(0))
 
 
+def write_lmdb(path: Path, values: dict[str, object]) -> Path:
+    """A database as folder2lmdb writes it."""
+    lmdb = pytest.importorskip("lmdb", reason="lmdb, an extra of this package, is not installed")
+    with lmdb.open(str(path), subdir=False, map_size=1 << 24) as database, database.begin(write=True) as transaction:
+        for key, value in values.items():
+            transaction.put(key.encode(), pickle.dumps(value))
+    return path
+
+
+def test_lmdb(tmp_path: Path, faces: list[bytes]) -> None:
+    labels = [5, 2, 5, 2, 9, 5]
+    values = {str(key): (faces[key], label) for key, label in enumerate(labels)}
+    ends = {"__keys__": [str(key).encode() for key in range(6)], "__len__": 6}
+    path = write_lmdb(tmp_path / "train.lmdb", values | ends)
+    source = LmdbSource(LmdbSettings(path=path))
+    check_source(source)
+    check_own_code(source)
+    plan = source.plan(Run(0))
+    assert plan.identities.tolist() == [2, 2, 5, 5, 5, 9]
+    images = [image for batch in source.sample(plan, Run(0)) for image in batch.images]
+    expected = [faces[key] for key in (1, 3, 0, 2, 5, 4)]
+    assert all(np.array_equal(image, decode(face, "")) for image, face in zip(images, expected, strict=True))
+    part = LmdbSource(LmdbSettings(path=path, identities=(1, 2), per_identity=2)).plan(Run(0))
+    assert (part.identities.tolist(), part.items["offset"].tolist()) == ([5, 5], [0, 2])
+
+
+class Evil:
+    """What a reader of pickles would execute."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"0": (b"x", 1)}, "__len__ is not there"),
+        ({"0": (b"x", 1), "__len__": 2}, "image 1 is not there"),
+        ({"0": (b"x", 1), "__len__": 10**12}, "expected the number of images"),
+        ({"0": (b"x", "one"), "__len__": 1}, r"expected a pickle of \(encoded image, label\)"),
+        ({"0": Evil(), "__len__": 1}, "image 0"),
+    ],
+)
+def test_a_database_that_is_not_what_it_says(
+    values: dict[str, object], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_lmdb(tmp_path / "train.lmdb", values)
+    with pytest.raises(DataError, match=text):
+        LmdbSource(LmdbSettings(path=path)).plan(Run(0))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="lmdb, an extra of this package, is not installed")
+    (tmp_path / "train.lmdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(DataError, match="no LMDB database"):
+        LmdbSource(LmdbSettings(path=tmp_path / "train.lmdb")).plan(Run(0))
+    with pytest.raises(InputError, match="there is no such file"):
+        LmdbSource(LmdbSettings(path=tmp_path / "nothing")).plan(Run(0))
+
+
 def test_a_record_that_is_no_image(tmp_path: Path) -> None:
     with RecordWriter(tmp_path / "train.rec") as writer:
         writer.add(0, b"no image")
@@ -227,4 +289,4 @@ def test_a_record_that_is_no_image(tmp_path: Path) -> None:
 
 
 def test_the_module_is_light() -> None:
-    check_light_import("harness.builtin.files", "harness.cli.data")
+    check_light_import("harness.builtin.files", "harness.builtin.packed", "harness.cli.data")
