@@ -50,7 +50,7 @@ def test_every_key_of_a_suite_is_shown() -> None:
 
 def test_the_commented_out_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = re.compile(r"^  # (?=[a-z]+:|  |- )", flags=re.MULTILINE)
-    text = example.sub("  ", TEMPLATE)
+    text = example.sub("  ", TEMPLATE).replace("data: {}", "data:")
     assert text != TEMPLATE
     for person in range(2):
         for where in ("photos", "dcface"):
@@ -66,7 +66,8 @@ def test_the_commented_out_examples_work(tmp_path: Path, monkeypatch: pytest.Mon
     assert suite.sources["photos"].settings["identities"] == [0, 30]
     assert {"mine", "own", "finished"} <= set(suite.recognizers)
     assert suite.models["own"].fit == "idiffface"
-    assert {"published", "finished"} <= set(suite.rows)
+    assert {"published", "mixed", "smaller", "finished"} <= set(suite.rows)
+    assert suite.data["photos"].terms == "research only"
     assert suite.protocols["photos"].source == "photos"
     assert suite.sources["others"].settings["identities"] == [30, 40]
     assert suite.evaluate[-2].source == "others"
