@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LATER := benchmarks tracking diffusion builtin/test_margin.py data/test_bombs.py test_golden_dir.py test_engine.py
 COVERAGE := 90  # percent of lines, the least that passes
 # Two processes share the tests; each takes whole files, and one all of tests/e2e (tests/conftest.py).
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 PLUGINS := plugins/idiffface plugins/negfacediff plugins/id3 plugins/idperturb plugins/dlib
 SPECS := pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 

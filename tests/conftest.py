@@ -1,6 +1,7 @@
 """What holds for all tests, those of the plugins included."""
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 TOGETHER = "tests/e2e/"  # its files share one run of the tiny suite
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one file, and all end to end tests, run in one process: they share what is built."""
-    for item in items:
-        group = TOGETHER if item.nodeid.startswith(TOGETHER) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes one takes a whole file, and one all end to end tests: they share what is built."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
+
+    return Sharing(config, log)
