@@ -1,6 +1,6 @@
 """``identification``: does a search in a gallery find a person who is enrolled, and nobody else?
 
-Templates are made as ``ijb`` makes them. Letters: T templates, Q probes, R replicates.
+Templates are made as ``ijb`` makes them. Letters: T templates.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.arrays import Doubles, Ints
-from harness.builtin.ijb import IJBSettings, subjects_of, template_vectors
+from harness.builtin.ijb import TemplateSettings, subjects_of, template_vectors
 from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
 from harness.errors import StageError
-from harness.stats.identification import Searches, rank_rates, search, tpir_at_fpir
-from harness.stats.intervals import MIN_BEYOND, bootstrapped, few_events, few_identities, multiplicities
+from harness.stats.identification import PARTS, Searches, jackknifed, parts, rank_rate, search, tpir_at_fpir
+from harness.stats.intervals import MIN_BEYOND, few_events, few_identities
 from harness.stats.uncertainty import Uncertainty
 from harness.stats.verification import rate_name
 
@@ -34,8 +34,8 @@ RANKS = (1, 5)
 _MARGIN = 0.02  # rates that certainly differ by less count as equal
 
 
-class IdentificationSettings(IJBSettings):
-    """Settings of ``identification``: those of ``ijb``, and the false positive rates."""
+class IdentificationSettings(TemplateSettings):
+    """Settings of ``identification``: how templates are made, and the false positive rates."""
 
     fpir: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = Field(
         (0.01, 0.1), description="shares of non-mated searches that may have a candidate, at which TPIR is reported"
@@ -60,48 +60,55 @@ class Identification(Evaluator):
             recognizer, settings = given.recognizer, self.settings
             vectors = template_vectors(name, recognizer, faces, templates, settings, progress.advance)
             probes = np.flatnonzero(gallery == 0)
-            found = []
-            for number in range(1, int(gallery.max()) + 1):
-                one = np.flatnonzero(gallery == number)
-                found.append(search(vectors[probes], people[probes], vectors[one], people[one]))
-            metrics += self._rates(name, found, run)
+            found = _searched(vectors, people, gallery)
+            part = parts(people, run.generator(f"identification/{name}"))
+            kept = (part != number for number in range(PARTS))
+            without = [_searched(vectors[each], people[each], gallery[each]) for each in kept]
+            metrics += self._rates(name, found, without)
             for number, searches in enumerate(found, 1):
                 columns = {"template": probes, "subject": searches.subject, "rank": searches.rank, "top": searches.top}
                 tables[f"{name}-searches-{number}"] = columns
         return Report(metrics, tables=tables)
 
-    def _rates(self, name: str, found: Sequence[Searches], run: Run) -> list[Metric]:
-        """Metrics of one protocol."""
-        who, index = np.unique(found[0].subject, return_inverse=True)
-        by_subject = [Searches(index, one.rank, one.top) for one in found]
-        drawn = multiplicities(len(who), self.settings.replicates, run.generator(f"identification/{name}"))
+    def _rates(self, name: str, found: list[Searches], without: list[list[Searches]]) -> list[Metric]:
+        """Metrics of one protocol, from its searches and those without each part of the subjects."""
         mated, others = (sum(int((one.mated == kind).sum()) for one in found) for kind in (True, False))
-        few = few_identities(len(who))
+        few = few_identities(len(np.unique(found[0].subject)))
+        if not all(one.mated.any() and not one.mated.all() for left in without for one in left):
+            few = few or f"no interval: all mated or non-mated searches show one of {PARTS} parts of the people"
         off = [flag for flag in ("flip_test", "feature_norm", "detector_score") if not getattr(self.settings, flag)]
-        without = f"without {', '.join(off)}: not comparable with published figures" if off else ""
+        without_flags = f"without {', '.join(off)}: not comparable with published figures" if off else ""
         note = f"mean over {len(found)} galleries, {mated:,} mated and {others:,} non-mated searches"
         common: dict[str, Any] = {"benchmark": name, "unit": "fraction", "better": "higher", "ranked": True}
-        common["note"] = "; ".join(filter(None, [note, without]))
+        common["note"] = "; ".join(filter(None, [note, without_flags]))
 
-        def sure(rate: Callable[..., Doubles], why: str) -> Uncertainty:
-            hits = round(float(rate(by_subject)[0]) * mated)
-            why = few or why or few_events(hits, mated, "mated searches are", ("right", "wrong"))
-            return Uncertainty(note=why) if why else bootstrapped(rate(by_subject, drawn=drawn), "mated searches")
+        def measured(quantity: str, rate: Callable[[Sequence[Searches]], float], why: str, **told: Any) -> Metric:
+            value = rate(found)
+            why = few or why or few_events(round(value * mated), mated, "mated searches are", ("right", "wrong"))
+            sure = Uncertainty(note=why) if why else jackknifed(value, [rate(left) for left in without])
+            return Metric(f"{name}/{quantity}", value, mated, sure, **told, **common)
 
         metrics = []
         for k in RANKS:
-            rate = partial(rank_rates, k=k)
-            shown: dict[str, Any] = {"title": f"{name} rank-{k}", "headline": k == 1, "margin": _MARGIN}
-            at = float(rate(by_subject)[0])
-            metrics.append(Metric(f"{name}/rank_{k}", at, mated, sure(rate, ""), **shown, **common))
+            told: dict[str, Any] = {"title": f"{name} rank-{k}", "headline": k == 1, "margin": _MARGIN}
+            metrics.append(measured(f"rank_{k}", partial(rank_rate, k=k), "", **told))
         for fpir in self.settings.fpir:
-            open_set, named = partial(tpir_at_fpir, fpir=fpir), rate_name(fpir)
             beyond = min(int(np.floor(fpir * (~one.mated).sum() + 1e-9)) for one in found)
             text = f"no interval: {beyond} non-mated searches lie beyond the threshold, expected {MIN_BEYOND}"
-            uncertainty = sure(open_set, text if beyond < MIN_BEYOND else "")
-            value, title = float(open_set(by_subject)[0]), f"{name} TPIR@{named}"
-            metrics.append(Metric(f"{name}/tpir_at_fpir_{named}", value, mated, uncertainty, title=title, **common))
+            why = text if beyond < MIN_BEYOND else ""
+            title = f"{name} TPIR@{rate_name(fpir)}"
+            open_set = partial(tpir_at_fpir, fpir=fpir)
+            metrics.append(measured(f"tpir_at_fpir_{rate_name(fpir)}", open_set, why, title=title))
         return metrics
+
+
+def _searched(vectors: Doubles, people: Ints, gallery: Ints) -> list[Searches]:
+    """The searches of all probes in every gallery, of templates [T, D]."""
+    probes, found = np.flatnonzero(gallery == 0), []
+    for number in range(1, int(gallery.max()) + 1):
+        one = np.flatnonzero(gallery == number)
+        found.append(search(vectors[probes], people[probes], vectors[one], people[one]))
+    return found
 
 
 def _enrolled(name: str, faces: FaceSet, templates: TemplateSet) -> tuple[Ints, Ints]:

@@ -47,12 +47,17 @@ _BATCH = 512
 _NEAREST = "by the reference's rule; the interval is that of tar_at_far"
 
 
-class IJBSettings(Settings):
-    """Settings of ``ijb``. Published figures have all three flags on."""
+class TemplateSettings(Settings):
+    """How templates are made. Published figures have all three flags on."""
 
     flip_test: bool = Field(True, description="add the embedding of the mirrored image; reference: yes")
     feature_norm: bool = Field(True, description="an image counts by the length of its embedding; reference: yes")
     detector_score: bool = Field(True, description="an image counts by the detector's score; reference: yes")
+
+
+class IJBSettings(TemplateSettings):
+    """Settings of ``ijb``."""
+
     replicates: int = Field(1000, ge=100, le=100_000, description="bootstrap replicates of an interval")
 
 

@@ -6,23 +6,28 @@ share of the non-mated probes have a candidate; TPIR is the share of mated probe
 above it. Source: ISO/IEC 19795-1; Grother, Ngan and Hanaoka, NISTIR 8271, 2019. Both are exact order statistics, and a
 mate that ties with others ranks behind them.
 
-Intervals are over the probes' subjects, by bootstrap; galleries are held fixed, thresholds are chosen anew in each
-replicate.
+Intervals are over subjects, by a delete-a-group jackknife (Shao and Tu, The Jackknife and Bootstrap, 1995, section
+2.3): subjects are cut into 30 parts at random, and rates are computed without the probes and the enrolled templates of
+each part in turn. A bootstrap of subjects would leave a third of them out of the gallery, which makes searches easier;
+one of the probes alone forgets that others could have been enrolled, and covers rank-1 in 89 percent (300 simulated
+studies).
 
-Letters: Q probes, G gallery templates, D width, S subjects, R replicates.
+Letters: Q probes, G gallery templates, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import sqrt
+from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.arrays import AnyInts, Bools, Doubles, Ints
+from harness.stats.uncertainty import LEVEL, Uncertainty
 
+PARTS = 30  # of the subjects, for intervals
 _BLOCK = 16_000_000  # scores held at once
 
 
@@ -74,54 +79,37 @@ def search(probes: Doubles, who: AnyInts, gallery: Doubles, enrolled: AnyInts) -
     return Searches(np.asarray(who, np.int64), rank, top)
 
 
-def rank_rates(galleries: Sequence[Searches], k: int, drawn: NDArray[Any] | None = None) -> Doubles:
-    """Share of mated probes whose mate is among the ``k`` best, mean over the galleries, float64 [R].
-
-    Args:
-        drawn: how often each subject counts, [R, S], indexed by the probes' subjects; default: once (R is 1).
-    """
-    return _mean([_rank_rate(searches, k, _weights(searches, drawn)) for searches in galleries])
+def rank_rate(galleries: Sequence[Searches], k: int) -> float:
+    """Share of mated probes whose mate is among the ``k`` best, mean over the galleries."""
+    return fmean(float((one.rank[one.mated] <= k).mean()) for one in galleries)
 
 
-def _rank_rate(found: Searches, k: int, weights: Ints) -> Doubles:
-    mated = weights[:, found.mated]
-    return _share(mated @ (found.rank[found.mated] <= k).astype(np.int64), mated.sum(axis=1))
-
-
-def tpir_at_fpir(galleries: Sequence[Searches], fpir: float, drawn: NDArray[Any] | None = None) -> Doubles:
-    """TPIR where at most a share ``fpir`` of non-mated probes has a candidate, mean over the galleries, float64 [R].
+def tpir_at_fpir(galleries: Sequence[Searches], fpir: float) -> float:
+    """TPIR where at most a share ``fpir`` of non-mated probes has a candidate, mean over the galleries.
 
     Each gallery has its own threshold: with n non-mated probes, floor(fpir n) may have a candidate, so the threshold is
-    the next highest of their best scores. ``drawn`` is as for :func:`rank_rates`.
+    the next highest of their best scores.
     """
-    return _mean([_tpir(searches, fpir, _weights(searches, drawn)) for searches in galleries])
+    return fmean(_tpir(one, fpir) for one in galleries)
 
 
-def _tpir(found: Searches, fpir: float, weights: Ints) -> Doubles:
-    others = np.flatnonzero(~found.mated)
-    others = others[np.argsort(-found.top[others], kind="stable")]
-    beyond = weights[:, others].cumsum(axis=1)
-    # the first that may have no candidate: the weight up to and including it exceeds fpir * total
-    place = (beyond <= fpir * beyond[:, -1:] + 1e-9).sum(axis=1)
-    threshold = np.append(found.top[others], -np.inf)[place]
+def _tpir(found: Searches, fpir: float) -> float:
+    others = -np.sort(-found.top[~found.mated])
+    threshold = np.append(others, -np.inf)[int(np.floor(fpir * len(others) + 1e-9))]
     right = found.rank == 1
-    hits = weights[:, right] * (found.top[right] > threshold[:, None])
-    return _share(hits.sum(axis=1), weights[:, found.mated].sum(axis=1))
+    return float((found.top[right] > threshold).sum() / found.mated.sum())
 
 
-def _weights(found: Searches, drawn: NDArray[Any] | None) -> Ints:
-    if drawn is None:
-        return np.ones((1, len(found.subject)), np.int64)
-    return drawn[:, found.subject].astype(np.int64)
+def parts(subject: AnyInts, rng: np.random.Generator) -> Ints:
+    """The part of each template's subject, from 0, int64 [T]: ``PARTS`` of them, of as many subjects each."""
+    people, place = np.unique(subject, return_inverse=True)
+    return np.asarray(rng.permutation(len(people))[place] % PARTS, dtype=np.int64)
 
 
-def _mean(rates: list[Doubles]) -> Doubles:
-    out: Doubles = np.mean(rates, axis=0)
-    return out
+def jackknifed(value: float, without: Sequence[float]) -> Uncertainty:
+    """The t interval of a rate from its values without each part of the subjects in turn."""
+    from scipy.special import stdtrit  # late: evaluators are imported to list them
 
-
-def _share(part: NDArray[Any], whole: NDArray[Any]) -> Doubles:
-    """Quotient, NaN where the denominator is 0: a replicate without mated probes."""
-    out = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=out, where=whole > 0)
-    return out
+    count = len(without)
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * sqrt((count - 1) * np.var(without))
+    return Uncertainty((max(0.0, value - half), min(1.0, value + half)), "identities", "jackknife")

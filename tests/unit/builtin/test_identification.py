@@ -46,7 +46,7 @@ def evaluate(made: Made, templates: TemplateSet | None = None, **settings: Any) 
     faces, listed = made
     recognizer: Any = Pixels()
     given = Given(recognizer=recognizer, templates={"fw": (faces, templates or listed)})
-    return Identification(IdentificationSettings(replicates=100, **settings)).evaluate(given, Run(0))
+    return Identification(IdentificationSettings(**settings)).evaluate(given, Run(0))
 
 
 def test_it_reports_the_definition(made: Made) -> None:
