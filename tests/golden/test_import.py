@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,15 @@ def test_a_changed_schedule_is_refused_by_vector_step_and_values(
     changed = {**vectors, name: vectors[name].clone()}
     changed[name][t] = change(vectors[name][t])
     network = {"eps_model.x": torch.zeros(1)}
-    was, now = (f"{float(values[name][t]):.7g}" for values in (vectors, changed))
-    with pytest.raises(DataError, match=rf"file: schedule vector '{name}' is {now} at step {t}, expected {was}, as"):
+    with pytest.raises(
+        DataError, match=f"file: schedule vector '{name}' is .* at step {t}, expected .*, as"
+    ) as refused:
         latent_diffusion.load_published_idiffface({**changed, **network}, "file")
+    said = re.search(r"is (\S+) at step \d+, expected (\S+), as", str(refused.value))
+    assert said is not None
+    # the last digit of what is computed here depends on the processor
+    told = [float(said[1]), float(said[2])]
+    assert told == pytest.approx([float(changed[name][t]), float(vectors[name][t])], rel=1e-6)
 
 
 def test_the_eighth_vector_is_not_what_exact_betas_give(vectors: dict[str, Tensor]) -> None:
