@@ -66,7 +66,7 @@ def serve(uri: str, port: int, workdir: Path) -> None:
     from harness.tracking.uris import artifact_location, own_store, shown
 
     url = f"http://{HOST}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST]
     command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if location := artifact_location(workdir):
         command += ["--default-artifact-root", location]

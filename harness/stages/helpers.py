@@ -72,7 +72,7 @@ def _check(device: str, count: int) -> None:
 
 
 def _start(order: str, environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "harness.stages.help"]
+    command = [sys.executable, "-P", "-m", "harness.stages.help"]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     process.stdin.write(order)

@@ -23,7 +23,7 @@ class Guard:
     def add(self, pid: int) -> None:
         """Guard the process group of a worker."""
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "harness.store.guard"]
+            command = [sys.executable, "-P", "-m", "harness.store.guard"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         self._say(f"+{pid}")
 

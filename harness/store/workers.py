@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -79,6 +79,24 @@ class _Worker:
     tell: float = QUIET_S  # silence after which that is told
 
 
+@contextlib.contextmanager
+def _not_from_here() -> Iterator[None]:
+    """Python processes that are started meanwhile import nothing from the current folder, as the command itself does.
+
+    ``python -c``, by which multiprocessing starts its servers, would look there first: in a checkout for another
+    version of the harness, elsewhere for anything that is called like a module.
+    """
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
 class Pool:
     """A fixed number of workers and a queue of tasks.
 
@@ -101,7 +119,8 @@ class Pool:
     ) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([preload] if preload else [])
-        self._stop = self._context.Event()
+        with _not_from_here():
+            self._stop = self._context.Event()
         self._guard = Guard()
         self.size, self._on_event, self._stall_s = count, on_event, stall_s
         self._memory = memory_bytes or int(MEMORY_SHARE * machine_memory())
@@ -178,7 +197,8 @@ class Pool:
         here, there = self._context.Pipe()
         environment = {**os.environ, **ONE_THREAD}  # the process it is forked from has that of an earlier time
         process = self._context.Process(target=_serve, args=(there, self._stop, environment), daemon=True)
-        process.start()
+        with _not_from_here():
+            process.start()
         there.close()
         assert process.pid is not None
         self._guard.add(process.pid)

@@ -72,6 +72,33 @@ def test_values_events_and_errors(tasks):
     assert (3, "progress", {"done": 3}) in events
 
 
+def test_workers_import_nothing_from_the_current_folder(tmp_path):
+    here = tmp_path / "here"
+    for name in ("harness", "numpy", "random", "tempfile"):
+        (here / name).mkdir(parents=True)
+        (here / name / "__init__.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / name)!r}).touch()\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os
+        from harness.store.workers import Pool, Task
+        if __name__ == "__main__":
+            pool = Pool(1, lambda *event: None, preload="harness.stages.warm")
+            pool.submit(Task("pool_tasks:double", (21,)))
+            while pool.busy:
+                for outcome in pool.step(0.1):
+                    print(outcome.value, outcome.message, os.environ.get("PYTHONSAFEPATH"))
+            pool.close()
+        """)
+    )
+    (tmp_path / "pool_tasks.py").write_text(TASKS)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=here, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["42", "None"], done
+    assert not [name for name in ("harness", "numpy", "random", "tempfile") if (tmp_path / name).exists()]
+
+
 def test_killed_worker_is_replaced_and_its_task_repeated(tasks, tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
