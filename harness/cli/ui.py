@@ -99,11 +99,23 @@ def _child(
     from harness.tracking.uris import has_secrets
 
     out, err = (subprocess.PIPE, subprocess.STDOUT) if has_secrets(uri) else (None, None)
-    child = subprocess.Popen(
-        command, env=env, cwd=folder, stdout=out, stderr=err, start_new_session=True, preexec_fn=_end_with_parent
-    )
+    stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # until it is known which child has to end
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _end_with_parent()
+
+    try:
+        child = subprocess.Popen(
+            command, env=env, cwd=folder, stdout=out, stderr=err, start_new_session=True, preexec_fn=prepare
+        )
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     printer = threading.Thread(target=_print, args=(child, uri), daemon=True)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if child.stdout is not None:
             printer.start()
         yield child

@@ -196,7 +196,7 @@ def test_the_least_face_in_pixels_of_the_picture() -> None:
 
 def test_the_crops_of_the_page_are_settings() -> None:
     page = Path(__file__).parents[3] / "docs" / "published-weights.md"
-    entries = re.findall(r"^aligner: (\{.*\})", page.read_text(encoding="utf-8"), re.MULTILINE)
+    entries = re.findall(r"^ +aligner: (\{[^}]*\})", page.read_text(encoding="utf-8"), re.MULTILINE)
     idiffface, negfacediff = (
         MTCNNSettings(**{k: v for k, v in yaml.safe_load(entry).items() if k != "use"}) for entry in entries
     )

@@ -220,7 +220,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(workdir: Path, tmp_path:
     train = workdir / "store" / "train" / "t1"
     assert "it holds no faces" in refused(data, "export", train, out)
     assert "goes with SUITE/ROW" in refused(data, "export", train, out, "--seed", 0)
-    assert "`harness data export`" in refused(data, "unpack", workdir / "store" / "align" / "a1", out)
+    assert "harness data export" in refused(data, "unpack", workdir / "store" / "align" / "a1", out)
     assert "it holds no recognizer" in refused(weights, "export", workdir / "store" / "align" / "a1", out)
     assert "there are no results in" in refused(data, "export", "mine", out, "--workdir", tmp_path / "empty")
     assert not out.exists()
