@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
+from harness import __version__, disk
 from harness.components.base import CommercialUse, Component
 from harness.errors import DataError
 from harness.gates import Verdict, judge
@@ -26,13 +24,11 @@ from harness.graph import (
     WeightsStage,
 )
 from harness.plugins import import_target, registry
-from harness.results import Dataset, DatasetPart, Environment, MetricRecord, Result, StageRecord
+from harness.results import Dataset, DatasetPart, Environment, MetricRecord, Result, StageRecord, strictest
 from harness.store.artifacts import Artifact, now
 
 _SECONDS_PER_HOUR = 3600.0
 _WARN_SHARE = 0.01  # of pictures with several faces, or with one that was taken far from the middle
-# From the loosest to the strictest; a row is as strict as the strictest thing it uses.
-_STRICTNESS: tuple[CommercialUse, ...] = ("yes", "unknown", "no")
 
 Finished = Mapping[StageId, tuple[Artifact, bool]]
 
@@ -231,18 +227,9 @@ def _copy_files(artifacts: list[Artifact], folder: Path) -> tuple[list[str], lis
             for path in sorted((artifact.folder / kind).glob("*")):
                 prefix = "aligned-" if artifact.manifest.kind == "align" else ""
                 name = f"{kind}/{prefix}{path.name}"
-                _link(path, folder / name)
+                disk.link(path, folder / name)
                 listed.append(name)
     return names["figures"], names["tables"]
-
-
-def _link(origin: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(origin, target)
-    except OSError:
-        shutil.copyfile(origin, target)
 
 
 def terms(stage: Stage) -> dict[str, str]:
@@ -261,8 +248,7 @@ def terms(stage: Stage) -> dict[str, str]:
 def strictest_terms(plan: SuitePlan, row: RowPlan) -> CommercialUse:
     """Of all that lies under the row, whether or not the store still has it."""
     used = {ancestor.id: ancestor for stage in row.stages for ancestor in plan.ancestors(stage)}
-    found = {terms(stage)["commercial_use"] for stage in used.values()}
-    return max((term for term in _STRICTNESS if term in found), key=_STRICTNESS.index, default="unknown")
+    return strictest(terms(stage)["commercial_use"] for stage in used.values())
 
 
 def _made(row: RowPlan) -> tuple[Stage, ...]:

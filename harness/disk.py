@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,16 @@ def write_text(path: Path, text: str) -> None:
     flush(partial)
     partial.replace(path)
     flush(path.parent)
+
+
+def link(origin: Path, target: Path) -> None:
+    """The same bytes under another name, whose folder is made; a copy where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(origin, target)
+    except OSError:
+        shutil.copyfile(origin, target)
 
 
 def seal(folder: Path, skip: Callable[[Path], bool]) -> dict[str, tuple[int, str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import disk
+from harness.components.base import CommercialUse
 from harness.components.metric import Better, Unit
 from harness.errors import DataError
 
@@ -124,7 +125,7 @@ class Result(_Record):
     chosen_on: list[str] = Field(
         default=[], description="protocols that chose the epoch: chosen on the test benchmarks"
     )
-    commercial_use: Literal["yes", "no", "unknown"] = "unknown"
+    commercial_use: CommercialUse = "unknown"
     recipe: str = ""
     method: str = Field(default="", description="digest of all that made the row's recognizer but the seed")
     dataset: Dataset | None = None
@@ -143,6 +144,13 @@ class Result(_Record):
     def metric(self, name: str) -> MetricRecord | None:
         """The metric of that name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def strictest(uses: Iterable[str]) -> CommercialUse:
+    """What may be done commercially with something made of parts: of their terms the strictest; of none, unknown."""
+    found = set(uses)
+    order: tuple[CommercialUse, ...] = ("no", "unknown", "yes")
+    return next((use for use in order if use in found), "unknown")
 
 
 def result_folder(workdir: Path, suite: str, row: str, seed: int) -> Path:

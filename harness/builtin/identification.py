@@ -19,8 +19,8 @@ from harness.components.base import APACHE, Settings
 from harness.components.evaluator import Evaluator
 from harness.components.metric import Metric, Report
 from harness.errors import StageError
-from harness.stats.identification import PARTS, Searches, jackknifed, parts, rank_rate, search, tpir_at_fpir
-from harness.stats.intervals import MIN_BEYOND, few_events, few_identities
+from harness.stats.identification import PARTS, Searches, parts, rank_rate, search, tpir_at_fpir
+from harness.stats.intervals import MIN_BEYOND, few_events, few_identities, jackknifed
 from harness.stats.uncertainty import Uncertainty
 from harness.stats.verification import rate_name
 
@@ -85,7 +85,7 @@ class Identification(Evaluator):
         def measured(quantity: str, rate: Callable[[Sequence[Searches]], float], why: str, **told: Any) -> Metric:
             value = rate(found)
             why = few or why or few_events(round(value * mated), mated, "mated searches are", ("right", "wrong"))
-            sure = Uncertainty(note=why) if why else jackknifed(value, [rate(left) for left in without])
+            sure = Uncertainty(note=why) if why else jackknifed(value, [rate(left) for left in without], "identities")
             return Metric(f"{name}/{quantity}", value, mated, sure, **told, **common)
 
         metrics = []

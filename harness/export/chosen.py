@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness.errors import DataError, InputError
 from harness.reading.comparison import find_row
-from harness.reading.leaderboard import Board, build, strictest
-from harness.results import Result, iterate_results
+from harness.reading.leaderboard import Board, build
+from harness.results import Result, iterate_results, strictest
 from harness.store.artifacts import MANIFEST, Artifact, Manifest, Store
 
 FACES = ("align", "generate")  # kinds of stages, what a recognizer was trained on first

@@ -31,6 +31,7 @@ class Rates:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._like: dict[StageId, tuple[tuple[str, ...], ...]] = {}  # asked for again and again
 
     @classmethod
     def of(cls, store: Store) -> Rates:
@@ -51,7 +52,9 @@ class Rates:
 
     def seconds(self, stage: Stage) -> float | None:
         """How long a stage will take one process; None where nothing like it was built."""
-        for like in _likenesses(stage.kind, stage.component, stage.told, stage.options):
+        if stage.id not in self._like:
+            self._like[stage.id] = _likenesses(stage.kind, stage.component, stage.told, stage.options)
+        for like in self._like[stage.id]:
             if like in self._known:
                 return statistics.median(self._known[like][-USED:]) * _size(stage.told, stage.options)
         return None
@@ -81,13 +84,12 @@ def forecast(plan: SuitePlan, missing: Iterable[StageId], rates: Rates) -> Forec
     wanted = set(missing)
     ends: dict[StageId, float] = {}
     total, unknown = 0.0, []
-    for id, stage in plan.stages.items():  # parents come first
-        begins = max((ends[parent] for parent in stage.parents.values()), default=0.0)
-        took = rates.seconds(stage) if id in wanted else 0.0
+    for stage in (stage for id, stage in plan.stages.items() if id in wanted):  # parents come first
+        took = rates.seconds(stage)
         if took is None:
             unknown.append(stage.label)
         total += took or 0.0
-        ends[id] = begins + (took or 0.0)
+        ends[stage.id] = max((ends.get(id, 0.0) for id in stage.parents.values()), default=0.0) + (took or 0.0)
     return Forecast(total, max(ends.values(), default=0.0), tuple(unknown))
 
 

@@ -20,7 +20,7 @@ from harness.errors import DataError, InputError, unknown
 from harness.reading import ranks
 from harness.reading.metrics import About, describe
 from harness.reading.published import PublishedRow, read_published
-from harness.results import FILE_NAME, SCHEMA, Dataset, MetricRecord, Result, iterate_results
+from harness.results import FILE_NAME, SCHEMA, Dataset, MetricRecord, Result, iterate_results, strictest
 from harness.stats.comparison import MIN_SEEDS, SIGNIFICANCE
 from harness.stats.student import two_sided
 
@@ -321,12 +321,6 @@ def _average(about: About, results: list[Result]) -> Cell | None:
         described=all(r.schema_ == SCHEMA for r in results),
         over_seeds=_seed_interval(about, list(values.values())),
     )
-
-
-def strictest(uses: Iterable[str]) -> str:
-    """What may be done commercially with something made of parts: of their terms the strictest."""
-    found = set(uses)
-    return next(use for use in ("no", "unknown", "yes") if use in found)
 
 
 def _size(dataset: Dataset | None) -> tuple[int, int, int] | None:

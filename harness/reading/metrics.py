@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from harness.components.metric import Better, Unit
 from harness.results import SCHEMA, MetricRecord, Result
@@ -67,6 +68,15 @@ class About:
         if self.unit == "count":
             return f"{value:,.0f}"
         return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+    def quantity(self, value: float) -> str:
+        """:meth:`number`, with the sign of percent."""
+        return f"{self.number(value)} %" if self.unit == "fraction" else self.number(value)
+
+    def of_result(self, result: Result) -> float:
+        """What a result says of it: its value, or the mean of its members, which the result has to hold."""
+        values = {metric.name: metric.value for metric in result.metrics}
+        return fmean(values[name] for name in self.members or (self.name,))
 
 
 def describe(results: Iterable[Result]) -> dict[str, About]:

@@ -6,15 +6,13 @@ part after the other, so that two parts never share a class.
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import disk
 from harness.arrays import Ints
 from harness.errors import StageError
 from harness.faces.faceset import FaceSet, content_digest
@@ -30,7 +28,6 @@ def finish(work: Work[MixStage]) -> dict[str, Any]:
         StageError: a part has fewer identities or images than asked for, or the parts are of different crops.
     """
     stage = work.stage
-    (work.folder / "shards").mkdir(parents=True, exist_ok=True)
     tables: list[pa.Table] = []
     parts: list[dict[str, int]] = []
     crops = []
@@ -47,7 +44,7 @@ def finish(work: Work[MixStage]) -> dict[str, Any]:
         labels = np.unique(faces.identities[which], return_inverse=True)[1]
         used, places = np.unique(items["shard"].to_numpy(), return_inverse=True)
         for place, shard in enumerate(used, start=shards):
-            _link(faces.folder / "shards" / f"{shard:05d}.parquet", work.folder / "shards" / f"{place:05d}.parquet")
+            disk.link(faces.folder / "shards" / f"{shard:05d}.parquet", work.folder / "shards" / f"{place:05d}.parquet")
         items = _with(items, identity=people + labels, shard=(shards + places).astype(np.int32))
         tables.append(items)
         count = int(labels.max()) + 1
@@ -87,12 +84,3 @@ def _with(items: pa.Table, **columns: Any) -> pa.Table:
         place = items.column_names.index(name)
         items = items.set_column(place, items.schema.field(place), pa.array(values, items.schema.field(place).type))
     return items
-
-
-def _link(origin: Path, target: Path) -> None:
-    """The same bytes under another name; a copy where the file system has no links."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(origin, target)
-    except OSError:
-        shutil.copyfile(origin, target)

@@ -19,13 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import fmean
 
 import numpy as np
 
 from harness.arrays import AnyInts, Bools, Doubles, Ints
-from harness.stats.uncertainty import LEVEL, Uncertainty
 
 PARTS = 30  # of the subjects, for intervals
 _BLOCK = 16_000_000  # scores held at once
@@ -104,12 +102,3 @@ def parts(subject: AnyInts, rng: np.random.Generator) -> Ints:
     """The part of each template's subject, from 0, int64 [T]: ``PARTS`` of them, of as many subjects each."""
     people, place = np.unique(subject, return_inverse=True)
     return np.asarray(rng.permutation(len(people))[place] % PARTS, dtype=np.int64)
-
-
-def jackknifed(value: float, without: Sequence[float]) -> Uncertainty:
-    """The t interval of a rate from its values without each part of the subjects in turn."""
-    from scipy.special import stdtrit  # late: evaluators are imported to list them
-
-    count = len(without)
-    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * sqrt((count - 1) * np.var(without))
-    return Uncertainty((max(0.0, value - half), min(1.0, value + half)), "identities", "jackknife")

@@ -21,7 +21,7 @@ Letters: I identities, P pairs, K quantities or folds, R replicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -231,17 +231,28 @@ def over_folds(rate: Callable[[Bools], float], fold: Ints) -> Uncertainty:
         rate: computed from the pairs that a mask [P] keeps.
         fold: number of each pair's fold, [P]; folds are taken to show different people.
     """
-    from scipy.special import stdtrit  # late: evaluators are imported to list them
-
     unknown, names = "identities of the pairs are not known", np.unique(fold)
     count = len(names)
     if count < MIN_FOLDS:
         return Uncertainty(note=f"no interval: {unknown}, and {count} folds are too few, expected {MIN_FOLDS}")
-    without = np.array([rate(fold != name) for name in names])
-    center, spread = rate(np.ones(len(fold), bool)), sqrt((count - 1) * without.var())
-    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread
+    without = [rate(fold != name) for name in names]
     note = f"{unknown}, so folds are resampled, which are taken to show different people"
-    return Uncertainty((max(0.0, center - half), min(1.0, center + half)), "folds", "jackknife", note)
+    return jackknifed(rate(np.ones(len(fold), bool)), without, "folds", note)
+
+
+def jackknifed(value: float, without: Sequence[float], over: str, note: str = "") -> Uncertainty:
+    """The t interval of a rate from its values without each of several parts in turn.
+
+    Source: delete-a-group jackknife; Shao and Tu, The Jackknife and Bootstrap, 1995, section 2.3.
+
+    Args:
+        over: what the parts consist of.
+    """
+    from scipy.special import stdtrit  # late: evaluators are imported to list them
+
+    count = len(without)
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * sqrt((count - 1) * np.var(without))
+    return Uncertainty((max(0.0, value - half), min(1.0, value + half)), over, "jackknife", note)
 
 
 def mean_replicates(values: NDArray[Any], same: Bools, pairs: PairIdentities, drawn: Ints) -> Doubles:

@@ -11,7 +11,6 @@ import json
 import math
 import posixpath
 import re
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -111,10 +110,9 @@ def _scalars(result: Result) -> Iterator[tuple[str, float]]:
 
 
 def _means(result: Result) -> Iterator[tuple[str, tuple[float, int]]]:
-    values = {metric.name: metric.value for metric in result.metrics}
     for name, about in describe([result]).items():
         if about.members:
-            yield name, (statistics.fmean(values[member] for member in about.members), len(about.members))
+            yield name, (about.of_result(result), len(about.members))
 
 
 def _tags(result: Result) -> dict[str, str]:

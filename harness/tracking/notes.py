@@ -24,7 +24,7 @@ def row_note(result: Result) -> str:
     about = describe([result])
     shown = [(about[metric.name], metric) for metric in result.metrics if about[metric.name].headline]
     numbers = [
-        f"{each.title} {each.number(record.value)}{' %' if each.unit == 'fraction' else ''}"
+        f"{each.title} {each.quantity(record.value)}"
         + (f" [{each.number(record.interval[0])}, {each.number(record.interval[1])}]" if record.interval else "")
         for each, record in shown
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import shlex
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,14 +64,15 @@ class Terminal:
     @hookimpl
     def suite_started(self, plan: SuitePlan, workdir: Path, missing: frozenset[StageId], workers: int) -> None:
         """Say what is about to run, and how long it will take if that is known."""
-        from harness.planning.forecast import TimeLeft
-
         self._started, self._total = self._clock(), len(plan.labels)
         self._finished = self._cached = 0
         rows, seeds, stages = (_count(len(x), w) for x, w in _sizes(plan))
         self._say(f"{plan.suite.name}: {rows}, {seeds}, {stages}; in {workdir}")
-        self._left = TimeLeft(plan, workdir, missing, workers)
-        if missing:
+        self._left = None
+        if missing:  # rates are read from many manifests
+            from harness.planning.forecast import TimeLeft
+
+            self._left = TimeLeft(plan, workdir, missing, workers)
             self._say(f"time: {self._left.words()}")
         if self._err.is_terminal:
             self._progress = _bars(self._err)
@@ -201,9 +201,7 @@ def _headlines(result: Result) -> Iterator[str]:
     known = describe([result])
     for about in known.values():
         if about.headline and about.better != "neither" and about.average not in known:
-            found = [metric.value for name in about.members or [about.name] if (metric := result.metric(name))]
-            sign = " %" if about.unit == "fraction" else ""
-            yield f"{about.title} {about.number(statistics.fmean(found))}{sign}"
+            yield f"{about.title} {about.quantity(about.of_result(result))}"
 
 
 def _print(console: Console, line: str, style: str = "") -> None:

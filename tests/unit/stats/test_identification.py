@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.stats.identification import PARTS, Searches, jackknifed, parts, rank_rate, search, tpir_at_fpir
+from harness.stats.identification import PARTS, Searches, parts, rank_rate, search, tpir_at_fpir
+from harness.stats.intervals import jackknifed
 from harness.stats.verification import unit
 
 D = 12
@@ -88,7 +89,7 @@ def test_the_jackknife_of_a_mean_is_its_t_interval() -> None:
     """Of a mean the jackknife is exact: the standard error of 30 values, with Student's t of 29 degrees of freedom."""
     values = np.random.default_rng(0).normal(0.5, 0.01, PARTS)
     without = [float(np.delete(values, place).mean()) for place in range(PARTS)]
-    low, high = jackknifed(float(values.mean()), without).interval or (0, 0)
+    low, high = jackknifed(float(values.mean()), without, "people").interval or (0, 0)
     half = 2.045229642132703 * values.std(ddof=1) / np.sqrt(PARTS)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-12)
 
@@ -119,9 +120,10 @@ def coverage(studies: int, subjects: int, truths: int) -> np.ndarray:
         found, given = halves(seed, subjects)
         part = parts(np.arange(subjects), np.random.default_rng(seed))
         left = np.array([rates(each) for each in without(given, part)])
-        intervals = [
-            jackknifed(value, column.tolist()).interval for value, column in zip(rates(found), left.T, strict=True)
+        sure = [
+            jackknifed(value, column.tolist(), "people") for value, column in zip(rates(found), left.T, strict=True)
         ]
+        intervals = [each.interval or (0.0, 0.0) for each in sure]
         held += [low <= true <= high for (low, high), true in zip(intervals, truth, strict=True)]
     return held / studies
 
